@@ -1,0 +1,233 @@
+"""What is measured, but for apply (see applying.py): each bench returns its rows.
+
+The targets stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import roots
+from benchmarks.install import Peers
+from benchmarks.measure import (
+    BenchError,
+    Sample,
+    clock,
+    cpu,
+    insides,
+    ratios,
+    rounds,
+    run,
+    say,
+    seconds_text,
+    spread,
+)
+from benchmarks.table import Row, digits, plain, share_of, times, times_faster
+
+COMPILE_AT_LEAST = 100.0
+"""Times faster than cdktn, 10,000 machines, from the resolved stack to files."""
+COMPILE_PROCESS_AT_LEAST = 25.0
+"""Times faster than cdktn, 10,000 machines, from grants.yaml to files, as whole processes."""
+CHECK_AT_MOST = 0.2
+"""Of the time that PyYAML's CSafeLoader needs to read the same 10,000 grants."""
+GROWTH_AT_MOST = 12.0
+"""Times what 10,000 grants cost, for 100,000."""
+PEAK_AT_MOST_MB = 1000.0
+HELP_AT_MOST_SECONDS = 0.3
+"""More than `python -c pass`."""
+HELP_ROUNDS = 10
+
+OURS = Path(__file__).with_name("ours.py")
+CF_INFRA = Path(sys.executable).with_name("cf-infra")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every bench gets: a folder to work in, the peers on demand, how many rounds."""
+
+    folder: Path
+    peers: Callable[[], Peers]
+    rounds: int
+
+    def fresh(self, name: str) -> Path:
+        """A path in the folder at which nothing is."""
+        path = self.folder / name
+        shutil.rmtree(path, ignore_errors=True)
+        return path
+
+
+def inside(part: str, root: Path, outdir: Path) -> Sample:
+    """One run of a part of cf-infra in a process of its own."""
+    return run([sys.executable, OURS, part, root, outdir])
+
+
+def command(*arguments: str | Path) -> Sample:
+    """One run of `cf-infra`."""
+    return run([CF_INFRA, *arguments])
+
+
+# ---------------------------------------------------------------------------------------------- compile
+
+
+def compile_dedicated(bench: Bench) -> list[Row]:
+    """1,000 and 10,000 dedicated machines against cdktn, from npm and from PyPI."""
+    peers = bench.peers()
+    peers.needs_node()
+    rows = []
+    for machines in (1_000, 10_000):
+        rows += _compile(bench, peers, machines, asked=machines == 10_000)
+    return rows
+
+
+def _compile(bench: Bench, peers: Peers, machines: int, asked: bool) -> list[Row]:
+    say(f"compile: {machines:,} machines")
+    root = roots.dedicated(bench.fresh(f"dedicated-{machines}"), machines)
+    grants = root / "grants.yaml"
+    paths = {name: bench.folder / f"{name}-{machines}" for name in ("ours", "npm", "pypi")}
+
+    def peer(name: str, program: list[str | Path]) -> Sample:
+        bench.fresh(paths[name].name)  # as ours, which finds its files as they are in the next round
+        return run(program, peers.environment())
+
+    found = rounds(
+        {
+            "cf-infra, in process": lambda: inside("compile", root, paths["ours"]),
+            "cdktn, npm": lambda: peer("npm", peers.npm(grants, paths["npm"])),
+            "cf-infra compile": lambda: _compiled_anew(root),
+            "cdktn, PyPI": lambda: peer("pypi", peers.pypi("synth.py", grants, paths["pypi"])),
+        },
+        bench.rounds,
+        say,
+    )
+    for name in ("npm", "pypi"):
+        same_servers(paths["ours"], paths[name])
+    ours, whole = insides(found["cf-infra, in process"]), found["cf-infra compile"]
+    rows = []
+    for name, said in (("cdktn, npm", "cdktn npm"), ("cdktn, PyPI", "cdktn PyPI")):
+        theirs = found[name]
+        label = f"compile {machines:,}: {said}"
+        target, process_target = (COMPILE_AT_LEAST, COMPILE_PROCESS_AT_LEAST) if asked else (None, None)
+        rows.append(times_faster("compile", label, ours, insides(theirs), target))
+        rows.append(times_faster("compile", "  as whole processes", whole, theirs, process_target))
+    return rows
+
+
+def _compiled_anew(root: Path) -> Sample:
+    shutil.rmtree(root / "build", ignore_errors=True)
+    return command("compile", "--quiet", "--root", root, "--today", roots.TODAY.isoformat())
+
+
+def same_servers(ours: Path, theirs: Path) -> None:
+    """Raise BenchError unless both wrote the same servers with the same metadata and host names."""
+    wanted = json.loads((ours / "grants.auto.tfvars.json").read_bytes())["machines"]
+    synthesised = json.loads((theirs / "stacks" / roots.STACK / "cdk.tf.json").read_bytes())
+    found = synthesised["resource"]["openstack_compute_instance_v2"]
+    left = {(m["name"], tuple(sorted(m["metadata"].items()))): m["hostname"] for m in wanted.values()}
+    right = {(s["name"], tuple(sorted(s["metadata"].items()))): s["user_data"] for s in found.values()}
+    if len(wanted) != len(found) or left.keys() != right.keys() or any(left[k] not in right[k] for k in left):
+        raise BenchError(
+            f"{theirs} does not hold the same servers as {ours}: their times cannot be compared."
+        )
+
+
+# ------------------------------------------------------------------------------------------------ check
+
+
+def check_against_reading(bench: Bench) -> list[Row]:
+    """Reading, checking and explaining 10,000 grants, against PyYAML that only reads them."""
+    say("check: 10,000 grants")
+    root = roots.on_demand(bench.fresh("check-10000"), 10_000)
+    peers = bench.peers()
+    file = root / "grants.yaml"
+    found = rounds(
+        {
+            "cf-infra, in process": lambda: inside("check", root, bench.folder),
+            "PyYAML CSafeLoader": lambda: run(peers.pypi("read_yaml.py", file)),
+            "cf-infra check": lambda: command("check", "--root", root, "--today", roots.TODAY.isoformat()),
+        },
+        bench.rounds,
+        say,
+    )
+    theirs = found["PyYAML CSafeLoader"]
+    ours = insides(found["cf-infra, in process"])
+    return [
+        share_of("check", "check 10,000: PyYAML reads", ours, insides(theirs), CHECK_AT_MOST),
+        share_of("check", "  as whole processes", found["cf-infra check"], theirs, None),
+    ]
+
+
+# -------------------------------------------------------------------------------------------------- growth
+
+
+def growth(bench: Bench) -> list[Row]:
+    """100,000 grants against 10,000, from files to files, and how much memory that takes."""
+    say("growth: 10,000 and 100,000 grants")
+    few = roots.on_demand(bench.fresh("growth-10000"), 10_000)
+    many = roots.on_demand(bench.fresh("growth-100000"), 100_000)
+    found = rounds(
+        {
+            "10,000, in process": lambda: inside("everything", few, bench.folder),
+            "100,000, in process": lambda: inside("everything", many, bench.folder),
+            "10,000, cf-infra compile": lambda: _compiled_anew(few),
+            "100,000, cf-infra compile": lambda: _compiled_anew(many),
+        },
+        bench.rounds,
+        say,
+    )
+    small, large = insides(found["10,000, in process"]), insides(found["100,000, in process"])
+    whole = found["100,000, cf-infra compile"]
+    return [
+        share_of("growth", "100,000 grants : 10,000", large, small, None),
+        share_of("growth", "  as whole processes", whole, found["10,000, cf-infra compile"], GROWTH_AT_MOST),
+        _memory("  peak memory, in MB", whole),
+    ]
+
+
+def _memory(what: str, samples: list[Sample]) -> Row:
+    peak = spread([sample.peak_mb for sample in samples])
+    return Row(
+        bench="growth",
+        what=what,
+        ours=f"{peak.median:.0f}",
+        between=f"{peak.low:.0f}-{peak.high:.0f}",
+        target=f"< {PEAK_AT_MOST_MB:.0f}",
+        met=peak.high < PEAK_AT_MOST_MB,
+        numbers={"ours": [plain(sample) for sample in samples]},
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- help
+
+
+def help_text(bench: Bench) -> list[Row]:
+    """`cf-infra --help` against an interpreter that does nothing."""
+    say("help")
+    found = rounds(
+        {
+            "cf-infra --help": lambda: command("--help"),
+            "python -c pass": lambda: run([sys.executable, "-c", "pass"]),
+        },
+        max(bench.rounds, HELP_ROUNDS),
+        lambda _line: None,
+    )
+    ours, bare = found["cf-infra --help"], found["python -c pass"]
+    more = min(clock(ours)) - min(clock(bare))  # so short a run is often held up as a whole
+    ratio = ratios(clock(ours), clock(bare))
+    row = Row(
+        bench="help",
+        what="--help: python -c pass",
+        ours=seconds_text(spread(clock(ours)).median),
+        peer=seconds_text(spread(clock(bare)).median),
+        ratio=times(ratio.median),
+        between=f"{digits(ratio.low)}-{digits(ratio.high)}",
+        cpu_ratio=times(ratios(cpu(ours), cpu(bare)).median),
+        target=f"+{HELP_AT_MOST_SECONDS * 1000:.0f} ms",
+        met=more <= HELP_AT_MOST_SECONDS,
+        numbers={"ours": [plain(s) for s in ours], "peer": [plain(s) for s in bare]},
+    )
+    return [row]

@@ -1,0 +1,97 @@
+"""Root folders of any size: grants of ten lines each, and one stack that offers what they ask for.
+
+The texts are made in a way that no two entries are alike and none needs quoting, as in a real grants.yaml.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+TODAY = date(2026, 6, 1)
+"""A day on which all of these grants hold."""
+STACK = "farm"
+GPUS_PER_HOST = 8
+
+_STACK = """\
+version: 1
+kind: openstack
+rights: admin
+cloud: {cloud}
+
+donor:
+  name: A server farm
+  contacts: [someone]
+
+images:
+  ubuntu: {{name: {image}}}
+
+offers:
+  gpu:
+    slice: {slice}
+    image: ubuntu
+{way}
+hosts:
+"""
+_DEDICATED = "    via: direct\n    mode: dedicated\n"
+_ON_DEMAND = "    via: cirun\n    mode: on-demand\n    max: 8\n    label: cirun-gpu\n"
+
+
+def dedicated(root: Path, machines: int) -> Path:
+    """A farm of eight-GPU hosts on which each grant has a machine of its own, an eighth of a host."""
+    hosts = -(-machines // GPUS_PER_HOST)
+    return _write(root, machines, _stack(_DEDICATED, hosts))
+
+
+def on_demand(root: Path, grants: int) -> Path:
+    """One host whose machines all grants share, as in conda-forge's list of today."""
+    return _write(root, grants, _stack(_ON_DEMAND, 1))
+
+
+def small(root: Path, machines: int, cloud: str) -> Path:
+    """One host with a few small dedicated machines without a GPU, for a cloud that is really there."""
+    shape = "{vcpus: 1, memory_gib: 1, disk_gib: 1}"
+    head = _STACK.format(cloud=cloud, image="ubuntu-24.04", slice=shape, way=_DEDICATED)
+    host = "  - {name: host-01, vcpus: 48, memory_gib: 512, disk_gib: 2000, reserved: {memory_gib: 12}}\n"
+    return _write(root, machines, head + host)
+
+
+def _stack(way: str, hosts: int) -> str:
+    head = _STACK.format(cloud="farm", image="ubuntu-24.04", slice=f"1/{GPUS_PER_HOST}", way=way)
+    return head + "".join(_host(number) for number in range(1, hosts + 1))
+
+
+def _host(number: int) -> str:
+    gpus = "".join(
+        f'      - {{model: tesla-v100, pci: "{gpu:02x}:00.0", iommu_group: {gpu}}}\n'
+        for gpu in range(GPUS_PER_HOST)
+    )
+    return (
+        f"  - name: gpu-{number:05}\n    vcpus: 48\n    memory_gib: 512\n    disk_gib: 2000\n"
+        f"    reserved: {{memory_gib: 16}}\n    gpus:\n{gpus}"
+    )
+
+
+def _write(root: Path, grants: int, stack: str) -> Path:
+    (root / "stacks").mkdir(parents=True, exist_ok=True)
+    (root / "stacks" / f"{STACK}.yaml").write_text(stack, encoding="utf-8")
+    with (root / "grants.yaml").open("w", encoding="utf-8") as file:
+        file.write("version: 1\ngrants:\n")
+        file.writelines(_grant(number) for number in range(grants))
+    return root
+
+
+def _grant(number: int) -> str:
+    day = number % 28 + 1
+    return f"""\
+  - feedstock: package-{number:06}
+    resources: [gpu]
+    reason: CUDA builds of release {number} exceed six hours on hosted agents
+    request: https://github.com/conda-forge/admin-requests/pull/{number + 1}
+    requested_by: maintainer-{number % 997}
+    approved_by: [core-member-{number % 13}, core-member-{number % 11 + 20}]
+    granted: 2026-01-{day:02}
+    expires: 2027-01-{day:02}
+    roles: [admin, maintain, write]
+    pull_requests: false
+"""

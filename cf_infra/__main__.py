@@ -1,0 +1,5 @@
+"""`python -m cf_infra` is `cf-infra`."""
+
+from cf_infra.cli import main
+
+main()

@@ -1,0 +1,416 @@
+"""Cirun's two lists, .access.yml and .cirun.global.yml: made from what is resolved, and .access.yml read back.
+
+Format: https://docs.cirun.io, and conda-forge/.cirun. A policy says who may trigger jobs of a repository; access
+control says which policies open a resource; a resource that is listed twice means the union.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from pydantic import Field
+
+from cf_infra import yaml12
+from cf_infra.catalog import Catalog
+from cf_infra.diagnostics import Diagnostic, Failure, nearest, some
+from cf_infra.model import (
+    Frozen,
+    Grant,
+    Inventory,
+    Kind,
+    Line,
+    Login,
+    Offer,
+    Repository,
+    Resource,
+    Stack,
+    Url,
+    Via,
+)
+from cf_infra.names import flavor_name, image_name
+from cf_infra.parse import GRANTS, is_mapping, place, texts, validated
+from cf_infra.resolve import Access, Resolved
+
+# ------------------------------------------------------------------------------------------------ the format
+
+
+class Policy(Frozen):
+    """Who may trigger jobs of a repository."""
+
+    id: Line
+    repo: Repository
+    roles: list[Login] = Field(default_factory=list)
+    teams: list[Repository] = Field(default_factory=list)
+    users: list[Login] = Field(default_factory=list)
+    users_from_json: Url | None = None
+    pull_request: bool = False
+
+
+class Control(Frozen):
+    """Which policies open a resource."""
+
+    resource: Resource
+    policies: list[Line] = Field(default_factory=list)
+
+
+class AccessList(Frozen):
+    """.access.yml as a whole."""
+
+    version: Literal[1] = 1
+    policies: list[Policy] = Field(default_factory=list)
+    access_control: list[Control] = Field(default_factory=list)
+
+    def resources_of(self) -> dict[str, list[str]]:
+        """Policy id -> the resources that it opens, in the order of the file, each once."""
+        found: dict[str, dict[str, None]] = {policy.id: {} for policy in self.policies}
+        for control in self.access_control:
+            for policy in control.policies:
+                found.setdefault(policy, {})[control.resource] = None
+        return {policy: list(resources) for policy, resources in found.items()}
+
+
+def read_access(raw: bytes, file: str) -> AccessList:
+    """The access list in `raw`. Raises Failure with everything that is wrong with it."""
+    value, faults = yaml12.load(raw, file, yaml12.LIMIT_GRANTS)
+    if faults or not is_mapping(value, file, faults):
+        raise Failure(*place(faults, texts({file: raw})))
+    access = validated(value, AccessList, file, faults)
+    if access is not None:
+        faults += _inconsistent(access, file)
+    if access is None or faults:
+        raise Failure(*place(faults, texts({file: raw})))
+    return access
+
+
+def _inconsistent(access: AccessList, file: str) -> Iterable[Diagnostic]:
+    ids: set[str] = set()
+    for index, policy in enumerate(access.policies):
+        if policy.id in ids:
+            yield Diagnostic(
+                "bad-access-list",
+                file=file,
+                path=("policies", index, "id"),
+                label="again",
+                detail=f"There are two policies `{policy.id}`, and nobody can say which of them is meant.",
+                hint="give each policy its own id",
+            )
+        ids.add(policy.id)
+    for index, control in enumerate(access.access_control):
+        for position, policy_id in enumerate(control.policies):
+            if policy_id not in ids:
+                yield Diagnostic(
+                    "bad-access-list",
+                    file=file,
+                    path=("access_control", index, "policies", position),
+                    label="no such policy",
+                    detail=f"There is no policy `{policy_id}`. There are: {some(sorted(ids), policy_id)}.",
+                    hint=f"do you mean `{near}`?" if (near := nearest(policy_id, ids)) else "add the policy",
+                )
+
+
+# ------------------------------------------------------------------------------------------------ export
+
+
+@dataclass(frozen=True)
+class _Row:
+    policy: Policy
+    labels: tuple[str, ...]
+
+
+def export_access(resolved: Resolved, inventory: Inventory) -> AccessList:
+    """All access that is alive as Cirun's list: policies sorted by id, resources in the order of the entries."""
+    urls = {s.donor.terms.users: s.donor.terms.url for s in inventory.stacks.values() if s.donor.terms.url}
+    by_entry: dict[int, list[Access]] = {}
+    for access in resolved.access:
+        by_entry.setdefault(access.index, []).append(access)
+    rows = []
+    taken = {grant.id for grant in inventory.grants.values() if grant.id is not None}
+    for index, grant in inventory.grants.items():
+        labels = tuple(
+            dict.fromkeys(
+                label for access in by_entry.get(index, ()) for label in _labels(access, resolved.catalog)
+            )
+        )
+        if labels or (grant.imported is not None and not grant.resources):
+            rows.append(_Row(_policy(grant, _id(grant, taken), urls, inventory), labels))
+    policies = {row.policy.id: row.policy for row in rows}
+    opened: dict[str, list[str]] = {label: [] for label in _merged_order([row.labels for row in rows])}
+    for row in rows:
+        for label in row.labels:
+            opened[label].append(row.policy.id)
+    controls = [Control(resource=label, policies=sorted(ids)) for label, ids in opened.items()]
+    return AccessList(policies=[policies[i] for i in sorted(policies)], access_control=controls)
+
+
+def _labels(access: Access, offers: Catalog) -> Iterable[str]:
+    found = offers.offers(access.resource, access.grant.stack)
+    if not found:
+        yield access.resource  # imported, and offered by nobody we know: kept as it is
+    for offered in found:
+        if offered.offer.via is Via.CIRUN and offered.offer.label is not None:
+            yield offered.offer.label
+
+
+def _id(grant: Grant, taken: set[str]) -> str:
+    if grant.id is not None:
+        return grant.id
+    name = f"{grant.repository}-policy"
+    number = 2
+    while name in taken:
+        name, number = f"{grant.repository}-{number}-policy", number + 1
+    taken.add(name)
+    return name
+
+
+def _policy(
+    grant: Grant, policy_id: str, urls: Mapping[str | None, str | None], inventory: Inventory
+) -> Policy:
+    url = grant.terms_url or (urls.get(grant.terms) if grant.terms else None)
+    users = list(grant.users)
+    if grant.terms and url is None and grant.terms in inventory.users:
+        known = {login.lower() for login in users}
+        users += [u.github for u in inventory.users[grant.terms].users if u.github.lower() not in known]
+    return Policy(
+        id=policy_id,
+        repo=grant.repository,
+        roles=grant.roles,
+        teams=grant.teams,
+        users=users,
+        users_from_json=url,
+        pull_request=grant.pull_requests,
+    )
+
+
+def _merged_order(lists: list[tuple[str, ...]]) -> list[str]:
+    """All names, in an order that keeps that of each list where they agree; else that of first appearance."""
+    rank: dict[str, int] = {}
+    after: dict[str, set[str]] = {}
+    for names in dict.fromkeys(lists):
+        for name in names:
+            rank.setdefault(name, len(rank))
+        for one, other in pairwise(names):
+            after.setdefault(one, set()).add(other)
+    waits = dict.fromkeys(rank, 0)
+    for others in after.values():
+        for name in others:
+            waits[name] += 1
+    ready = [(rank[name], name) for name, count in waits.items() if count == 0]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        _, name = heapq.heappop(ready)
+        order.append(name)
+        for other in after.get(name, ()):
+            waits[other] -= 1
+            if waits[other] == 0:
+                heapq.heappush(ready, (rank[other], other))
+    return order if len(order) == len(rank) else list(rank)
+
+
+# --------------------------------------------------------------------------------------------- as YAML text
+
+_PLAIN = re.compile(r"^[A-Za-z][A-Za-z0-9_./:@+-]*$")
+_WORDS = frozenset("true false null yes no on off y n".split())
+
+
+def scalar(value: str | bool | int) -> str:
+    """A value as YAML 1.1 and 1.2 both read it: plain where that is safe, else in double quotes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if _PLAIN.match(value) and not value.endswith(":") and value.lower() not in _WORDS:
+        return value
+    return yaml12.quoted(value)
+
+
+def access_text(access: AccessList) -> str:
+    """.access.yml: the same list, the same bytes."""
+    lines = [f"version: {access.version}", "policies:" if access.policies else "policies: []"]
+    for policy in access.policies:
+        lines += [f"  - id: {scalar(policy.id)}", f"    repo: {scalar(policy.repo)}"]
+        for name, values in (("roles", policy.roles), ("teams", policy.teams), ("users", policy.users)):
+            if values:
+                lines += [f"    {name}:", *(f"      - {scalar(value)}" for value in values)]
+        lines.append(f"    pull_request: {scalar(policy.pull_request)}")
+        if policy.users_from_json is not None:
+            lines.append(f"    users_from_json: {scalar(policy.users_from_json)}")
+    lines.append("access_control:" if access.access_control else "access_control: []")
+    for control in access.access_control:
+        lines.append(f"  - resource: {scalar(control.resource)}")
+        lines.append("    policies:" if control.policies else "    policies: []")
+        lines += [f"      - {scalar(policy)}" for policy in control.policies]
+    return "\n".join(lines) + "\n"
+
+
+def runners_text(resolved: Resolved) -> str:
+    """.cirun.global.yml: one runner for each offer that reaches its jobs through Cirun and says on what machine."""
+    blocks = []
+    for name, stack in sorted((n, s.stack) for n, s in resolved.stacks.items()):
+        for runner_class, offer in stack.offers.items():
+            if offer.via is Via.CIRUN and offer.label is not None:
+                blocks.append(_runner(name, stack, runner_class, offer))
+    found = [block for block in blocks if block]
+    return "\n".join(["runners:", *found]) + "\n" if found else "runners: []\n"
+
+
+_ARCH = {"x86_64": "x64", "aarch64": "arm64", "ppc64le": "ppc64le"}
+
+
+def _runner(name: str, stack: Stack, runner_class: str, offer: Offer) -> str | None:
+    ours = stack.kind is Kind.OPENSTACK
+    cloud = offer.cirun.cloud or ("openstack" if ours else None)
+    machine = flavor_name(name, runner_class, offer) if ours else (offer.cirun.instance_type or offer.flavor)
+    image = image_name(name, stack, offer) if ours else offer.cirun.machine_image
+    if cloud is None or machine is None or offer.label is None:
+        return None
+    values: dict[str, str | bool | int | None] = {
+        "name": offer.label,
+        "cloud": cloud,
+        "instance_type": machine,
+        "machine_image": image,
+        "region": offer.cirun.region,
+        "gpu": offer.cirun.gpu,
+        "preemptible": offer.cirun.preemptible,
+        "idle": offer.cirun.idle,
+    }
+    lines = [f"{key}: {scalar(value)}" for key, value in values.items() if value is not None]
+    lines += ["labels:", *(f"  - {scalar(label)}" for label in (offer.os, _ARCH[offer.arch], offer.label))]
+    if offer.cirun.extra_config:
+        lines += [
+            "extra_config:",
+            *(f"  {scalar(k)}: {scalar(v)}" for k, v in offer.cirun.extra_config.items()),
+        ]
+    return "\n".join(f"  {'- ' if i == 0 else '  '}{line}" for i, line in enumerate(lines))
+
+
+# ------------------------------------------------------------------------------------------------ import
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import does: the text to add to grants.yaml, the ids that are new, and those that change nothing."""
+
+    text: str
+    added: list[str]
+    known: list[str]
+
+
+def import_access(
+    access: AccessList, source: str, inventory: Inventory, offers: Catalog, classes: bool = False
+) -> Imported:
+    """The entries that `access` adds to `inventory`: one for each policy, names of resources kept.
+
+    With `classes`, a label that exactly one offer has becomes its class.
+    """
+    names = {s.donor.terms.url: s.donor.terms.users for s in inventory.stacks.values() if s.donor.terms.users}
+    resources = access.resources_of()
+    have = {_meaning(grant) for grant in inventory.grants.values()}
+    added, known, blocks = [], [], []
+    for policy in access.policies:
+        labels = [_named(label, offers, classes) for label in resources[policy.id]]
+        terms = names.get(policy.users_from_json) if policy.users_from_json else None
+        entry = _entry(policy, labels, terms, source)
+        if _meaning(entry) in have:
+            known.append(policy.id)
+        else:
+            added.append(policy.id)
+            blocks.append(grant_text(entry))
+    return Imported("".join(blocks), added, known)
+
+
+def _named(label: str, offers: Catalog, classes: bool) -> str:
+    found = offers.offers(label)
+    if not classes or len(found) != 1:
+        return label
+    # A class that another donor offers, too, would open more than the label did.
+    alone = len(offers.offers(found[0].runner_class)) == 1
+    return found[0].runner_class if alone else label
+
+
+def _entry(policy: Policy, labels: list[str], terms: str | None, source: str) -> Grant:
+    feedstock = policy.repo.removesuffix("-feedstock") if policy.repo.endswith("-feedstock") else ""
+    named = bool(feedstock) and not feedstock.endswith("-feedstock")
+    return Grant(
+        feedstock=feedstock if named else None,
+        repo=None if named else policy.repo,
+        resources=labels,
+        pull_requests=policy.pull_request,
+        roles=policy.roles,
+        teams=policy.teams,
+        users=policy.users,
+        terms=terms,
+        terms_url=policy.users_from_json if terms is None else None,
+        id=policy.id,
+        imported=source,
+    )
+
+
+def _meaning(grant: Grant) -> tuple[object, ...]:
+    return (
+        grant.id,
+        grant.repository,
+        tuple(sorted(grant.resources)),
+        frozenset(grant.roles),
+        frozenset(grant.teams),
+        frozenset(grant.users),
+        grant.terms,
+        grant.terms_url,
+        grant.pull_requests,
+    )
+
+
+def grant_text(grant: Grant) -> str:
+    """One entry as it stands in grants.yaml; what is at its default is left out."""
+    values = grant.model_dump(exclude_defaults=True, mode="json")
+    order = [
+        "feedstock",
+        "repo",
+        "resources",
+        *(k for k in values if k not in ("feedstock", "repo", "resources")),
+    ]
+    lines = [f"{key}: {_value(values[key])}" for key in order if key in values]
+    if not grant.resources:
+        lines.insert(1, "resources: []")
+    return "".join(f"{'  - ' if i == 0 else '    '}{line}\n" for i, line in enumerate(dict.fromkeys(lines)))
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(scalar(item) for item in value)}]"
+    return scalar(value) if isinstance(value, (str, bool, int)) else scalar(str(value))
+
+
+def appended(text: str, entries: str) -> str:
+    """grants.yaml with entries added at its end; no line of another entry is touched.
+
+    Raises Failure where the file is not written as a block list that ends it.
+    """
+    if not entries:
+        return text
+    if not text.strip():
+        return f"version: 1\ngrants:\n{entries}"
+    empty = re.search(r"^(grants:)[ \t]*\[[ \t]*\]([ \t]*(?:#.*)?)$", text, re.MULTILINE)
+    if empty:
+        return text[: empty.start()] + empty[1] + empty[2] + "\n" + entries.rstrip("\n") + text[empty.end() :]
+    indent = yaml12.indent_of_entries(text)
+    head = re.search(r"^grants:", text, re.MULTILINE)
+    if indent is None or head is None or re.search(r"^[^\s#-]", text[head.end() :], re.MULTILINE):
+        raise Failure(
+            Diagnostic(
+                "bad-value",
+                file=GRANTS,
+                path=("grants",),
+                on_key=True,
+                label="entries are added below it",
+                detail="Entries can be added only where `grants:` is the last key, with one entry under another.",
+                hint="write it so, and try again",
+            )
+        )
+    shifted = "".join(f"{indent}{line[2:]}" for line in entries.splitlines(keepends=True))
+    return text + ("" if text.endswith("\n") else "\n") + shifted

@@ -1,0 +1,57 @@
+"""What must hold beyond the form of single values: one list of rules, each one small "Ensure ..." function.
+
+A rule yields diagnostics with a path; parse.place finds the lines. Rules look at readable entries only, and a
+rule whose own ground is missing (an offer whose slice cannot be cut) leaves the fault to the rule of that ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+from cf_infra import rules_capacity, rules_grants, rules_stacks
+from cf_infra.catalog import catalog
+from cf_infra.diagnostics import Diagnostic
+from cf_infra.model import Inventory
+from cf_infra.rule import Rule, View
+
+CHECKS: list[Rule] = [
+    rules_grants.repository_is_named,
+    rules_grants.history_is_told,
+    rules_grants.dates_are_in_order,
+    rules_grants.another_approved,
+    rules_grants.somebody_may_trigger,
+    rules_grants.terms_are_there,
+    rules_grants.end_is_known,
+    rules_grants.imports_are_known,
+    rules_grants.ids_are_unique,
+    rules_grants.pairs_are_granted_once,
+    rules_grants.names_are_written_alike,
+    rules_grants.resources_are_offered,
+    rules_grants.stack_is_there,
+    rules_grants.donor_is_chosen,
+    rules_grants.counts_have_machines,
+    rules_grants.donor_lasts,
+    rules_stacks.stacks_are_complete,
+    rules_stacks.hosts_have_names,
+    rules_stacks.donors_terms_are_there,
+    rules_stacks.terms_have_one_address,
+    rules_stacks.images_have_one_source,
+    rules_stacks.images_stay_inside,
+    rules_stacks.networks_are_exact,
+    rules_stacks.credentials_can_be_made,
+    rules_stacks.via_and_mode_go_together,
+    rules_stacks.offers_are_complete,
+    rules_stacks.offers_name_what_is_there,
+    rules_stacks.flavors_are_made_once,
+    rules_stacks.labels_are_of_one_class,
+    rules_stacks.slices_come_out_whole,
+    rules_capacity.offers_fit_a_host,
+    rules_capacity.hosts_hold_everything,
+]
+
+
+def check(inventory: Inventory, today: date, line: Callable[[int], int]) -> list[Diagnostic]:
+    """Everything that is wrong with `inventory` on `today`, in no order. `line(index)`: where grants[index] begins."""
+    view = View(inventory, catalog(inventory.stacks), today, line)
+    return [fault for rule in CHECKS for fault in rule(view)]

@@ -1,0 +1,559 @@
+"""The command line: options, exit codes, what goes to stdout and what to stderr. No decisions of its own.
+
+Exit codes: 0 done, 1 refused or failed, 2 differences (--detailed-exitcode), 64 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from cf_infra.console import Console, Format, today_utc
+from cf_infra.diagnostics import Diagnostic, Failure
+
+DIFFERENCES = 2
+USAGE = 64
+INTERRUPTED = 130
+INTERRUPTED_HERE = Diagnostic(
+    "interrupted",
+    detail="State is safe: what was begun is written down.",
+    hint="see where it stands, and go on from there:\ncf-infra plan && cf-infra apply",
+)
+
+app = typer.Typer(
+    name="cf-infra",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="conda-forge's CI access as code: grants.yaml says who may use which donated machine; the rest follows.\n\n"
+    "\b\nA day's work:\n  cf-infra check\n  cf-infra plan\n  cf-infra apply\n  cf-infra status",
+)
+import_app = typer.Typer(no_args_is_help=True, help="Take over lists of other programs into grants.yaml.")
+export_app = typer.Typer(no_args_is_help=True, help="Print lists for other programs.")
+app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
+sandbox_app = typer.Typer(no_args_is_help=True, help="A real OpenStack on this machine, to try everything.")
+app.add_typer(sandbox_app, name="sandbox")
+
+Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="The folder with grants.yaml and stacks/.")]
+Today = Annotated[
+    str | None, typer.Option("--today", metavar="DATE", help="Decide as if it were this day (UTC).")
+]
+Form = Annotated[Format, typer.Option("--format", help="How results are written to stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and faults.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also NO_COLOR, or no terminal).")]
+Stacks = Annotated[list[str] | None, typer.Argument(metavar="STACK...", help="Default: all.")]
+Clouds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cloud",
+        metavar="STACK=NAME",
+        help="Use another cloud for a stack; `sandbox` is the one on this machine.",
+    ),
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, max=64, help="Stacks at once (default: settings.yaml).")
+]
+Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 2 if there are differences.")]
+
+
+def _day(text: str | None) -> date:
+    if text is None:
+        return today_utc()
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != text:
+        raise typer.BadParameter(f"{text!r} is no day; write YYYY-MM-DD.", param_hint="--today")
+    return day
+
+
+@app.command()
+def check(
+    root: Root = Path(),
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Read all files and say everything that is wrong with them. Needs no network.
+
+    \b
+    Examples:
+      cf-infra check
+      cf-infra check --today 2027-01-01
+      cf-infra check --format json | jq '.diagnostics[].code'
+    """
+    from cf_infra import project
+
+    console = Console(form, quiet, no_color)
+    folder = project.read(root, _day(today))
+    console.diagnostics(folder.diagnostics)
+    grants, stacks = len(folder.inventory.grants), len(folder.inventory.stacks)
+    console.result(
+        {"grants": grants, "stacks": stacks},
+        f"{_counted(grants, 'grant')}, {_counted(stacks, 'stack')}: {_verdict(folder.diagnostics)}",
+    )
+    console.finish()
+
+
+def _verdict(diagnostics: list[Diagnostic]) -> str:
+    errors = sum(d.severity == "error" for d in diagnostics)
+    warnings = len(diagnostics) - errors
+    parts = [_counted(n, word) for n, word in ((errors, "error"), (warnings, "warning")) if n]
+    return " and ".join(parts) if parts else "all is well"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+@app.command("compile")
+def compile_(
+    root: Root = Path(),
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Write build/<stack>/ for OpenTofu, and Cirun's lists. Needs no network; the same input, the same bytes.
+
+    \b
+    Examples:
+      cf-infra compile
+      cf-infra compile --today 2027-01-01
+    """
+    from cf_infra import project
+
+    console = Console(form, quiet, no_color)
+    folder = project.read(root, _day(today))
+    console.diagnostics(folder.diagnostics)
+    console.stop_on_errors()
+    names = project.write_build(folder)
+    console.result({"files": names}, f"{len(names)} files in {root / 'build'}")
+    console.finish()
+
+
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-destroy", metavar="STACK=N", help="Allow to take away exactly N there; only at a terminal."
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer questions with yes; lifts no limit.")]
+
+
+def _allowed(texts: list[str] | None) -> dict[str, int]:
+    from cf_infra import commands
+
+    found = commands.pairs(texts, "--allow-destroy")
+    if found and not sys.stdin.isatty():
+        raise Failure(
+            Diagnostic(
+                "usage",
+                detail="--allow-destroy is for people at a terminal.",
+                hint="commit the permission instead, in overrides.yaml; see docs/limits.md",
+            )
+        )
+    wrong = [text for text in found.values() if not text.isdecimal()]
+    if wrong:
+        raise Failure(
+            Diagnostic("usage", detail=f"{wrong[0]!r} is no number.", hint="--allow-destroy NAME=3")
+        )
+    return {name: int(text) for name, text in found.items()}
+
+
+@app.command()
+def plan(
+    stacks: Stacks = None,
+    root: Root = Path(),
+    today: Today = None,
+    cloud: Clouds = None,
+    allow_destroy: Allow = None,
+    jobs: Jobs = None,
+    refresh: Annotated[bool, typer.Option(help="Ask the cloud what is there.")] = True,
+    detailed_exitcode: Detailed = False,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Show what an apply would do, and save it. Changes nothing at any cloud.
+
+    \b
+    Examples:
+      cf-infra plan
+      cf-infra plan quansight-v100 --cloud quansight-v100=sandbox
+      cf-infra plan --format json --detailed-exitcode
+    """
+    from cf_infra import commands
+
+    console = Console(form, quiet, no_color)
+    options = commands.Options(
+        root,
+        _day(today),
+        stacks or (),
+        commands.pairs(cloud, "--cloud"),
+        jobs,
+        _allowed(allow_destroy),
+        refresh,
+    )
+    _show(console, commands.plan(options, console.progress), detailed_exitcode, next_step="cf-infra apply")
+
+
+@app.command()
+def apply(
+    stacks: Stacks = None,
+    root: Root = Path(),
+    jobs: Jobs = None,
+    yes: Yes = False,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Do what the saved plans say, and prove what is gone. Takes only what `plan` saved.
+
+    \b
+    Examples:
+      cf-infra apply
+      cf-infra apply quansight-v100
+    """
+    from cf_infra import commands
+
+    del yes  # the saved plan is the question and the answer
+    console = Console(form, quiet, no_color)
+    options = commands.Options(root, today_utc(), stacks or (), {}, jobs, {})
+    _show(console, commands.apply(options, console.progress))
+
+
+@app.command()
+def destroy(
+    stack: Annotated[str, typer.Argument(metavar="STACK")],
+    root: Root = Path(),
+    today: Today = None,
+    cloud: Clouds = None,
+    allow_destroy: Allow = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Plan to take away a whole stack.
+
+    `apply` then does it, if the limits allow.
+
+    \b
+    Example:
+      cf-infra destroy lab --allow-destroy lab=3 && cf-infra apply lab
+    """
+    from cf_infra import commands
+
+    console = Console(form, quiet, no_color)
+    options = commands.Options(
+        root,
+        _day(today),
+        [stack],
+        commands.pairs(cloud, "--cloud"),
+        None,
+        _allowed(allow_destroy),
+        destroy=True,
+    )
+    _show(console, commands.plan(options, console.progress), next_step=f"cf-infra apply {stack}")
+
+
+@app.command()
+def status(
+    stacks: Stacks = None,
+    root: Root = Path(),
+    today: Today = None,
+    live: Annotated[bool, typer.Option("--live", help="Ask the cloud, too.")] = False,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Show what the last apply left, its age, and what is free. Needs no network without --live.
+
+    \b
+    Examples:
+      cf-infra status
+      cf-infra status quansight-v100 --live
+    """
+    from cf_infra import commands
+
+    console = Console(form, quiet, no_color)
+    options = commands.Options(root, _day(today), stacks or (), {}, None, {})
+    _show(console, commands.status(options, live, console.progress))
+
+
+def _show(console: Console, outcome: Any, detailed: bool = False, next_step: str = "") -> None:
+    console.diagnostics(outcome.diagnostics)
+    console.keep(outcome.known)
+    text = outcome.markdown if console.form is Format.MARKDOWN and outcome.markdown else outcome.text
+    console.result({"stacks": outcome.stacks}, text)
+    if outcome.interrupted:
+        console.diagnostics([INTERRUPTED_HERE])
+        console.finish(code=INTERRUPTED)
+    if next_step and outcome.differences and not all(row["refused"] for row in outcome.stacks):
+        console.hint(f"The plan is saved. To do what it says: {next_step}")
+    console.finish(code=DIFFERENCES if detailed and outcome.differences else 0)
+
+
+@export_app.command("access")
+def export_access(
+    root: Root = Path(),
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Print Cirun's .access.yml as grants.yaml means it today.
+
+    \b
+    Example:
+      cf-infra export access > .access.yml
+    """
+    from cf_infra import access, project
+
+    console = Console(form, quiet, no_color)
+    folder = project.read(root, _day(today))
+    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
+    console.stop_on_errors()
+    exported = access.export_access(folder.resolved(), folder.inventory)
+    console.result({"access": exported.model_dump(mode="json")}, access.access_text(exported))
+    console.finish()
+
+
+@import_app.command("access")
+def import_access(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Cirun's .access.yml.")],
+    root: Root = Path(),
+    source: Annotated[str | None, typer.Option(help="Where the list comes from, for `imported:`.")] = None,
+    classes: Annotated[
+        bool, typer.Option(help="Write classes instead of labels that exactly one offer has.")
+    ] = False,
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Add the policies of Cirun's .access.yml to grants.yaml; no line of another entry is touched.
+
+    \b
+    Example:
+      cf-infra import access .access.yml --source "conda-forge/.cirun, September 2025"
+    """
+    from cf_infra import project
+
+    console = Console(form, quiet, no_color)
+    done = project.import_access(root, file, source or file.name, classes, _day(today))
+    console.diagnostics(done.diagnostics)
+    console.result(
+        {"added": done.added, "unchanged": done.known},
+        f"{len(done.added)} entries added to {root / 'grants.yaml'}, {len(done.known)} were there already",
+    )
+    console.finish()
+
+
+@sandbox_app.command("up")
+def sandbox_up(
+    stacks: Annotated[
+        list[str] | None, typer.Argument(metavar="STACK...", help="Whose hosts it has (default: all).")
+    ] = None,
+    root: Root = Path(),
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Start the sandbox. Its hosts are those of the stack files.
+
+    It is ready when a server could be scheduled.
+
+    Settings: CF_INFRA_SANDBOX_PORT (first of five ports, default 15000), CF_INFRA_SANDBOX_DIR.
+
+    \b
+    Examples:
+      cf-infra sandbox up
+      cf-infra sandbox up quansight-v100 && cf-infra plan --cloud quansight-v100=sandbox
+    """
+    from cf_infra import lab, project
+
+    console = Console(form, quiet, no_color)
+    folder = project.read(root, today_utc())
+    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
+    console.stop_on_errors()
+    chosen = project.chosen(folder.inventory.stacks, stacks)
+    endpoints = lab.up(root, chosen, console.progress)
+    console.result({"auth_url": endpoints.auth_url}, f"The sandbox runs: {endpoints.auth_url}")
+    console.finish()
+
+
+@sandbox_app.command("down")
+def sandbox_down(
+    root: Root = Path(), form: Form = Format.TEXT, quiet: Quiet = False, no_color: NoColor = False
+) -> None:
+    """Stop the sandbox, and nothing else. What is in it is there again after `up`.
+
+    \b
+    Example:
+      cf-infra sandbox down
+    """
+    from cf_infra import lab
+
+    console = Console(form, quiet, no_color)
+    lab.down(root, console.progress)
+    console.finish()
+
+
+@sandbox_app.command("reset")
+def sandbox_reset(
+    root: Root = Path(), form: Form = Format.TEXT, quiet: Quiet = False, no_color: NoColor = False
+) -> None:
+    """Empty the sandbox and start it again.
+
+    \b
+    Example:
+      cf-infra sandbox reset
+    """
+    from cf_infra import lab
+
+    console = Console(form, quiet, no_color)
+    lab.reset(root, console.progress)
+    console.finish()
+
+
+@sandbox_app.command("job")
+def sandbox_job(
+    feedstock: Annotated[str, typer.Argument(metavar="FEEDSTOCK", help="Without -feedstock.")],
+    resource: Annotated[str, typer.Argument(metavar="RESOURCE", help="A runner class or a label.")],
+    root: Root = Path(),
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Run one job as Cirun would.
+
+    Reads the delivered access list, boots the machine with the delivered login, deletes it.
+
+    \b
+    Example:
+      cf-infra sandbox job libmagma cirun-openstack-gpu-large
+    """
+    from dataclasses import asdict
+
+    from cf_infra import job, lab, project
+
+    console = Console(form, quiet, no_color)
+    folder = project.read(root, today_utc())
+    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
+    console.stop_on_errors()
+    done = job.run(root, folder.inventory.stacks, feedstock, resource, lab.state_dir(root), console.progress)
+    console.result(
+        {"job": asdict(done)},
+        f"{done.repository} ran on {done.server} ({done.host}): {len(done.gpus)} GPU, {done.flavor}",
+    )
+    console.finish()
+
+
+@sandbox_app.command("env")
+def sandbox_env(
+    root: Root = Path(), form: Form = Format.TEXT, quiet: Quiet = False, no_color: NoColor = False
+) -> None:
+    """Print what OpenStack's own clients need to find it.
+
+    \b
+    Example:
+      eval "$(cf-infra sandbox env)" && openstack server list
+    """
+    import shlex
+
+    from cf_infra import lab
+
+    console = Console(form, quiet, no_color)
+    found = lab.environment(root)
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in found.items()]
+    console.result({"environment": found}, "\n".join(lines))
+    console.finish()
+
+
+def main() -> None:
+    """Run the command line; every fault ends here as a message and an exit code, never as a traceback."""
+    # What is read stays until the end: looking for garbage among a million new objects cost a fifth of `check`.
+    gc.set_threshold(500_000)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _behind_the_command(arguments: list[str]) -> list[str]:
+    """The same with options that stand before the command moved behind it: every command takes them."""
+    moved: list[str] = []
+    rest = list(arguments)
+    while rest and rest[0].startswith("--") and rest[0] not in ("--help", "--"):
+        takes_value = rest[0] in ("--root", "--today", "--format", "--jobs") and len(rest) > 1
+        count = 2 if takes_value else 1
+        moved, rest = moved + rest[:count], rest[count:]
+    return rest + moved if rest else moved
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of one command."""
+    arguments = _behind_the_command(arguments)
+    wants_json = "--format=json" in arguments or ("--format", "json") in itertools.pairwise(arguments)
+    console = Console(
+        Format.JSON if wants_json else Format.TEXT, "--quiet" in arguments, "--no-color" in arguments
+    )
+    try:
+        # Its `main` would end the process with its own codes and texts, and take Ctrl-C for itself.
+        command: Any = typer.main.get_command(app)
+        with command.make_context("cf-infra", arguments) as context:
+            command.invoke(context)
+        return 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except TyperException as error:
+        message = error.format_message()
+        if "Usage:" in message:  # a group was called without a command: the message is its help
+            sys.stderr.write(message + "\n")
+        else:
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context is not None else "cf-infra"
+            console.fail(Diagnostic("usage", detail=message, hint=f"see how it is used:\n{command} --help"))
+        return USAGE
+    except Failure as failure:
+        console.fail(*failure.diagnostics)
+        return USAGE if all(d.code == "usage" for d in failure.diagnostics) else 1
+    except (KeyboardInterrupt, typer.Abort):
+        console.fail(INTERRUPTED_HERE)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        from cf_infra.files import disk_fault
+
+        console.fail(disk_fault(error, Path(error.filename or ".")))
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a message, not a traceback
+        console.fail(_bug(error))
+        return 1
+
+
+def _bug(error: Exception) -> Diagnostic:
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    if os.environ.get("CF_INFRA_TRACEBACK"):
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    return Diagnostic(
+        "bug",
+        detail=f"{type(error).__name__} in {where}. This is a bug in cf-infra.",
+        hint="report it with what this prints:\nCF_INFRA_TRACEBACK=1 cf-infra ...",
+    )

@@ -1,0 +1,176 @@
+"""Every code that a diagnostic can have: its severity, its constant summary, and what it means.
+
+docs/diagnostics.md is made from this table. A code is never reused for something else.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Code(NamedTuple):
+    """severity, the constant first line, and one sentence for the documentation."""
+
+    severity: Literal["error", "warning"]
+    summary: str
+    meaning: str
+
+
+def _error(summary: str, meaning: str) -> Code:
+    return Code("error", summary, meaning)
+
+
+def _warning(summary: str, meaning: str) -> Code:
+    return Code("warning", summary, meaning)
+
+
+CODES: dict[str, Code] = {
+    # reading a file
+    "not-found": _error("File not found", "A file that the command needs is not there."),
+    "unreadable": _error(
+        "File cannot be read", "The file exists, but the system refuses to open or write it."
+    ),
+    "too-large": _error("File is too large", "grants.yaml may have 45 MB, every other file 1 MB."),
+    "not-utf8": _error("File is not UTF-8", "YAML files are read as UTF-8 and nothing else."),
+    "broken-yaml": _error("YAML cannot be read", "The text is not YAML 1.2."),
+    "yaml-feature": _error(
+        "YAML feature is not allowed",
+        "Anchors, aliases, tags, merge keys, directives and several documents hide what a reader would see.",
+    ),
+    "duplicate-key": _error("Key stands twice", "A mapping has the same key more than once."),
+    "unknown-key": _error("Key is not known", "The key is none of those that this file may have here."),
+    "missing-key": _error("Key is missing", "A required key is not there."),
+    "wrong-type": _error(
+        "Value has the wrong type", "The value is a number, a list, ... where something else is needed."
+    ),
+    "bad-value": _error("Value is not allowed", "The value has the right type, but not a legal form."),
+    "impossible-date": _error(
+        "Date does not exist", "Dates are written YYYY-MM-DD and must be on the calendar."
+    ),
+    "unknown-version": _error("Version of the file is not known", "Only `version: 1` exists."),
+    # grants
+    "granted-twice": _error(
+        "Granted twice", "Two entries give one repository one resource under the same conditions."
+    ),
+    "id-twice": _error(
+        "Id stands twice", "Two entries have the same `id`, which names one policy in Cirun's list."
+    ),
+    "count-twice": _error(
+        "Count stands twice", "At most one entry of a pair may say how many machines it has."
+    ),
+    "expires-before-granted": _error(
+        "Grant ends before it begins", "`expires` is the first day without access and comes after `granted`."
+    ),
+    "self-approved": _error(
+        "Approved by the requester alone", "Somebody else than the requester must approve."
+    ),
+    "nobody-may-trigger": _error("Nobody may trigger", "roles, teams, users and terms are all empty."),
+    "unknown-terms": _error("Terms file is not there", "`terms: NAME` needs users/NAME.json."),
+    "unknown-resource": _error("Resource is not offered", "No stack offers a class or label of this name."),
+    "unknown-stack": _error("Stack is not there", "`stack: NAME` needs stacks/NAME.yaml."),
+    "ambiguous-offer": _error(
+        "Several stacks offer this", "Machines are made for this grant, so it must say at which donor."
+    ),
+    "count-without-machines": _error(
+        "Count on an offer without own machines", "`count` is for offers of mode dedicated."
+    ),
+    "donor-gone": _error(
+        "Donor ends before the grant begins", "The grant was made after the donor's `until`."
+    ),
+    "donor-ends": _warning(
+        "Donor has an end", "The donor's `until` is near or past; its grants need another home."
+    ),
+    "imported": _warning(
+        "Imported without reason or end",
+        "Entries came from a list that does not know reason, request, approver or end.",
+    ),
+    "no-expiry": _warning("Grant never ends", "An entry has no `expires`."),
+    "not-offered": _warning(
+        "Label is offered by no stack",
+        "An imported entry names a label that no stack has; it is exported as it is.",
+    ),
+    # stacks
+    "bad-name": _error(
+        "Name is not allowed",
+        "Files of stacks and of people are named in small letters, digits and dashes.",
+    ),
+    "via-and-mode": _error(
+        "Via and mode do not go together", "See the table of `via` and `mode` in docs/stacks.md."
+    ),
+    "slice-not-whole": _error(
+        "Slice does not come out whole",
+        "A fraction of a host must give whole GPUs and be the same on all its hosts.",
+    ),
+    "over-capacity": _error(
+        "Host is over capacity", "More GPU groups, cores, memory or disk are promised than the hosts have."
+    ),
+    "label-at-two-classes": _error(
+        "Label stands at two classes", "A label may be offered several times, but for one class only."
+    ),
+    "unknown-host": _error("Host is not there", "An offer names a host that the stack does not have."),
+    "unknown-image": _error("Image is not there", "An offer names an image that the stack does not have."),
+    "secret-in-stack": _error(
+        "Secret in a stack file", "Stack files are public; secrets come from a sink or a source outside."
+    ),
+    "incomplete-offer": _error("Offer is incomplete", "The offer lacks what its kind of stack needs."),
+    "bad-users-file": _error(
+        "Users file cannot be used", 'users/NAME.json is {"users": [{"github": login, "id": number}]}.'
+    ),
+    "bad-access-list": _error(
+        "Access list cannot be used", "The .access.yml breaks a rule of its own format."
+    ),
+    # running
+    "usage": _error("Wrong usage", "The command line does not fit; see --help."),
+    "tool-missing": _error("Tool is missing", "A program that cf-infra runs is not installed."),
+    "tool-too-old": _error(
+        "Tool has the wrong version", "OpenTofu is older or newer than what the configuration needs."
+    ),
+    "tofu-failed": _error("OpenTofu failed", "OpenTofu stopped with an error; its own words follow."),
+    "tofu-warning": _warning("OpenTofu warns", "OpenTofu's own words follow."),
+    "no-cloud": _error(
+        "Cloud is not in clouds.yaml", "The stack names a cloud that openstacksdk does not find."
+    ),
+    "login-refused": _error(
+        "Cloud refuses the login", "The credentials in clouds.yaml are wrong, expired or for another project."
+    ),
+    "cloud-silent": _error("Cloud does not answer", "The cloud's address does not answer in time."),
+    "cloud-refused": _error("Cloud refuses the request", "The cloud answered, but said no."),
+    "server-fault": _error("Server did not start", "Nova put the server into ERROR; its own words follow."),
+    "no-key": _error("State key is missing", "State and plans are encrypted; the key was not found."),
+    "bad-key": _error(
+        "State key cannot be used",
+        "The key file must be readable by its owner only and hold 32 bytes in hexadecimal.",
+    ),
+    "wrong-key": _error("State cannot be decrypted", "The state was encrypted with another key."),
+    "foreign-state": _error(
+        "State belongs to another stack", "The state file was made for another stack or cloud."
+    ),
+    "state-locked": _error("State is locked", "Another run works on this stack."),
+    "disk-full": _error("Disk is full", "The system has no room to write a file."),
+    "no-plan": _error("There is no saved plan", "apply takes what plan saved."),
+    "stale-plan": _error("Plan does not match", "What the plan was made from has changed since."),
+    "forget": _error(
+        "Plan would forget resources", "OpenTofu would drop resources from its state and leave them running."
+    ),
+    "too-many-deletes": _error(
+        "Too much would be taken away", "The plan takes more away than the limits allow."
+    ),
+    "wrong-allowance": _error(
+        "Allowance does not fit", "--allow-destroy or overrides.yaml names another number than the plan has."
+    ),
+    "still-there": _error(
+        "Revoked, but still there", "After a revocation the cloud still shows what should be gone."
+    ),
+    "undelivered": _warning(
+        "Credential is not delivered",
+        "A credential was made, but its sink does not exist yet; deliver it by hand.",
+    ),
+    "old-inventory": _warning(
+        "Inventory is old", "`status` shows what the last apply saw; use --live to ask the cloud."
+    ),
+    "interrupted": _error("Interrupted", "The run was stopped; state is safe."),
+    # sandbox
+    "sandbox": _error("Sandbox failed", "The OpenStack on this machine could not be started or used."),
+    "job-refused": _error("Job is refused", "No access list entry lets this repository use this label."),
+    "bug": _error("Impossible state", "This is a bug in cf-infra."),
+}

@@ -1,0 +1,272 @@
+"""plan, apply, destroy and status over all stacks of a folder: which ones, in which order, and what to say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from cf_infra import deploy, project, record, waves
+from cf_infra.deployment import Deployment, deployments, load_inventory, now
+from cf_infra.diagnostics import Diagnostic, Failure, has_errors
+from cf_infra.model import Kind
+from cf_infra.parse import GRANTS
+from cf_infra.project import BUILD, Folder
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did for all stacks: rows for JSON, text for people."""
+
+    stacks: list[dict[str, Any]]
+    text: str
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    known: list[Diagnostic] = field(default_factory=list)
+    markdown: str = ""
+    differences: bool = False
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    root: Path
+    today: date
+    names: Sequence[str]
+    clouds: Mapping[str, str]
+    jobs: int | None
+    allowances: Mapping[str, int]
+    refresh: bool = True
+    destroy: bool = False
+
+
+def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    """`STACK=VALUE` texts as a mapping. Raises Failure("usage")."""
+    found = {}
+    for text in texts or ():
+        name, sign, value = text.partition("=")
+        if not (sign and name and value):
+            raise Failure(
+                Diagnostic(
+                    "usage", detail=f"{option} {text!r} is not STACK=VALUE.", hint=f"{option} NAME=VALUE"
+                )
+            )
+        found[name] = value
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- plan
+
+
+def plan(options: Options, say: Say) -> Outcome:
+    """Plan the chosen stacks and those whose file is gone; each plan is saved."""
+    folder = replace(project.read(options.root, options.today), clock=now().date())
+    if has_errors(folder.diagnostics):
+        raise Failure(*folder.diagnostics)
+    project.write_build(folder)
+    ours = _ours(folder, options, say)
+    gone = {} if options.names else _gone(folder, options, say)
+    jobs = options.jobs or folder.inventory.settings.jobs
+    allowances = _allowances(folder, options)
+
+    lost = {
+        name: deploy.lost_pairs(folder, deployment, options.destroy or name in gone)
+        for name, deployment in {**ours, **gone}.items()
+    }
+
+    def one(name: str) -> deploy.Planned:
+        deployment = ours.get(name) or gone[name]
+        destroy = options.destroy or name in gone
+        its = folder if name in ours else _with_old_stack(folder, deployment)
+        run = deploy.prepare(its, deployment, _prefixed(say, name))
+        others = frozenset(key for n, keys in lost.items() if n != name for key in keys)
+        return deploy.plan_stack(run, deploy.Wish(allowances, others, options.refresh, destroy))
+
+    done, failed, interrupted = waves.in_parallel([*ours, *gone], one, jobs)
+    planned = [done[name] for name in sorted(done)]
+    rows = [_plan_row(p, folder) for p in planned]
+    found = [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
+    text = "".join(_plan_text(p) for p in planned)
+    markdown = "\n".join(_plan_markdown(p) for p in planned)
+    differences = any(row["add"] + row["change"] + row["replace"] + row["destroy"] for row in rows)
+    placed = project.placed(folder, found)
+    return Outcome(rows, text, placed, _warnings(folder), markdown, differences, interrupted)
+
+
+def _ours(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
+    strange = [name for name in options.clouds if name not in folder.inventory.stacks]
+    chosen = project.chosen(folder.inventory.stacks, [*options.names, *strange] or None)
+    found = {}
+    for name, stack in chosen.items():
+        if stack.kind is Kind.OPENSTACK:
+            cloud = options.clouds.get(name, stack.cloud or "")
+            found[name] = Deployment(options.root, name, cloud, own=cloud == stack.cloud)
+        elif name in options.names:
+            say(f"{name}: kind {stack.kind}, nothing of ours to provision")
+    return found
+
+
+def _gone(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
+    """Deployments that still have something, of stacks that have no file any more; one of a stack at a time."""
+    own: dict[str, str | None] = {n: s.cloud for n, s in folder.inventory.stacks.items()}
+    found: dict[str, Deployment] = {}
+    for deployment in deployments(options.root, own):
+        inventory = load_inventory(deployment.state)
+        if deployment.stack in folder.inventory.stacks or inventory is None or not _has_something(deployment):
+            continue
+        if deployment.stack in found:
+            say(f"{deployment.name} has no stack file either: plan again when the other one is destroyed")
+            continue
+        found[deployment.stack] = Deployment(options.root, deployment.stack, inventory.cloud, deployment.own)
+    return found
+
+
+def _has_something(deployment: Deployment) -> bool:
+    inventory = load_inventory(deployment.state)
+    if inventory is None:
+        return False
+    return bool(inventory.machines or inventory.project or inventory.flavors or inventory.credentials)
+
+
+def _with_old_stack(folder: Folder, deployment: Deployment) -> Folder:
+    """The folder with the stack file that the last apply saw, so that what it made can be destroyed."""
+    inventory = load_inventory(deployment.state)
+    text = inventory.stack_file if inventory is not None else ""
+    name = f"stacks/{deployment.stack}.yaml"
+    old = project.from_files(
+        folder.root, {**folder.files, GRANTS: b"version: 1\ngrants: []\n", name: text.encode()}, folder.today
+    )
+    if deployment.stack not in old.inventory.stacks:
+        detail = f"stacks/{deployment.stack}.yaml is gone, and what the last apply saw of it cannot be read."
+        raise Failure(
+            Diagnostic("unknown-stack", detail=detail, hint=f"restore the file:\ngit log -- {name}")
+        )
+    return replace(old, clock=folder.clock)
+
+
+def _allowances(folder: Folder, options: Options) -> dict[str, int]:
+    # A permission that has ended stays ended, whatever day is pretended.
+    day = max(options.today, now().date())
+    found = {o.stack: o.destroy for o in folder.inventory.overrides.overrides if day <= o.until}
+    return {**found, **options.allowances}
+
+
+def _warnings(folder: Folder) -> list[Diagnostic]:
+    return [d for d in folder.diagnostics if d.severity == "warning"]
+
+
+def _plan_row(planned: deploy.Planned, folder: Folder) -> dict[str, Any]:
+    saved = planned.record
+    stack = folder.inventory.stacks.get(saved.stack)
+    counts = {k: saved.summary[k] for k in ("add", "change", "replace", "destroy")}
+    return {
+        "stack": saved.stack,
+        "cloud": saved.cloud,
+        "wave": waves.WAVES[stack.kind.value] if stack is not None else 1,
+        **counts,
+        "refused": bool(saved.refusals),
+        "refusals": [{"code": code, "detail": detail, "hint": hint} for code, detail, hint in saved.refusals],
+        "lost": saved.lost,
+        "review_digest": saved.review_digest,
+        "plan_digest": saved.plan_digest,
+        "items": saved.summary["items"],
+    }
+
+
+def _plan_text(planned: deploy.Planned) -> str:
+    from cf_infra import report
+
+    saved = planned.record
+    return report.terminal(_named(planned), saved.refusals, saved.lost) + "\n"
+
+
+def _named(planned: deploy.Planned) -> dict[str, Any]:
+    """The summary under the name that says on which cloud."""
+    return {**planned.record.summary, "stack": planned.deployment.name}
+
+
+def _plan_markdown(planned: deploy.Planned) -> str:
+    from cf_infra import report
+
+    return report.markdown(_named(planned), planned.record.refusals, planned.record.lost)
+
+
+def _prefixed(say: Say, name: str) -> Say:
+    return lambda text: say(f"{name}: {text}")
+
+
+# ------------------------------------------------------------------------------------------------ apply
+
+
+def apply(options: Options, say: Say) -> Outcome:
+    """Apply the saved plans, of the named stacks or of all that have one."""
+    build = options.root / BUILD
+    names = list(options.names) or sorted(p.parent.parent.name for p in build.glob("*/plan/record.json"))
+    if not names:
+        raise Failure(
+            Diagnostic(
+                "no-plan",
+                detail="No stack has a saved plan.",
+                hint="make one, read it, apply it:\ncf-infra plan",
+            )
+        )
+    saved = {name: record.load(build, name) for name in names}
+    folders = {name: _folder_of(options, row) for name, row in saved.items()}
+    settings = next(iter(folders.values())).inventory.settings
+
+    def one(name: str) -> deploy.Applied:
+        row = saved[name]
+        deployment = Deployment(options.root, name, row.cloud, row.own)
+        run = deploy.prepare(folders[name], deployment, _prefixed(say, name))
+        deploy.verify(run, row)
+        return deploy.apply_stack(run, row)
+
+    done, failed, interrupted = waves.in_parallel(names, one, options.jobs or settings.jobs)
+    rows = [
+        {
+            "stack": name,
+            "applied": done[name].done if name in done else 0,
+            "failed": name not in done,
+            "receipts": [r.as_json() for r in done[name].receipts] if name in done else [],
+        }
+        for name in names
+    ]
+    found = [d for a in done.values() for d in a.diagnostics] + [d for ds in failed.values() for d in ds]
+    text = "".join(_applied_text(done[name]) for name in names if name in done)
+    return Outcome(rows, text, project.placed(next(iter(folders.values())), found), interrupted=interrupted)
+
+
+def _folder_of(options: Options, saved: record.Record) -> Folder:
+    """The folder as the plan saw it: on the plan's day, with the old stack file where the stack is gone."""
+    folder = replace(project.read(options.root, saved.day), clock=saved.made)
+    if has_errors(folder.diagnostics):
+        raise Failure(*folder.diagnostics)
+    if saved.stack in folder.inventory.stacks:
+        return folder
+    return _with_old_stack(folder, Deployment(options.root, saved.stack, saved.cloud, saved.own))
+
+
+def _applied_text(applied: deploy.Applied) -> str:
+    deployment = applied.deployment
+    lines = [f"{deployment.name}: applied, {applied.done} changes"]
+    for receipt in applied.receipts:
+        lines.append(f"  {receipt.grant} is gone from:")
+        lines += [f"    {place.place}   {place.checked_at}" for place in receipt.gone_from]
+        lines += [f"    by hand: {step}" for step in receipt.manual]
+    return "\n".join(lines) + "\n"
+
+
+# ----------------------------------------------------------------------------------------------- status
+
+
+def status(options: Options, live: bool, say: Say) -> Outcome:
+    """What the last apply left, stack by stack; with `live` the cloud is asked."""
+    from cf_infra import status as told
+
+    folder = project.read(options.root, options.today)
+    return told.status(folder, options.names, live, say)

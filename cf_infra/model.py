@@ -1,0 +1,440 @@
+"""What the files say, as frozen values. No behaviour beyond names derived from their own fields.
+
+Shapes and meanings: docs/files.md. Strings that come from people are limited in form here, so that the rest
+of the program never meets a control character or a name that is no name.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    Tag,
+)
+from pydantic_core import CoreSchema, core_schema
+
+
+class _WrittenDay:
+    """YYYY-MM-DD as text and nothing else: pydantic's own dates also take numbers of seconds."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        text = core_schema.str_schema(
+            pattern=_form(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "a day is written YYYY-MM-DD"), strict=True
+        )
+        return core_schema.chain_schema([text, core_schema.date_schema(strict=False)])
+
+
+FORMS: dict[str, str] = {}
+"""Pattern -> what it asks for, in words; messages are made from it."""
+
+
+def _form(pattern: str, words: str) -> str:
+    FORMS[pattern] = words
+    return pattern
+
+
+def _named(pattern: str, words: str, most: int) -> StringConstraints:
+    return StringConstraints(min_length=1, max_length=most, pattern=_form(pattern, words))
+
+
+_REPOSITORY = r"^[A-Za-z0-9_.-]+$"
+_LOGIN = r"^[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\[bot\])?$"
+_RESOURCE = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
+_SLUG = r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$"
+_CLASS = r"^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$"
+_CLOUD_NAME = r"^[A-Za-z0-9][A-Za-z0-9 _.:/-]*$"
+# No control characters, and no bidirectional overrides, which make a reader see another text than what stands there.
+_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
+_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"
+_URL = r"^https://[^\s\x00-\x1f\x7f\"'<>\\`{}|^]+$"
+_PCI = r"^(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
+_BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_CIDR = rf"^{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}/(?:[89]|1[0-9]|2[0-8])$"
+_SOURCE = rf"^{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}/(?:[89]|[12][0-9]|3[0-2])$"
+
+Text = Annotated[str, StringConstraints(max_length=4096, pattern=_form(_TEXT, "it has a control character"))]
+Line = Annotated[str, _named(_LINE, "it must be one line without control characters", 1024)]
+Repository = Annotated[
+    str, _named(_REPOSITORY, "names have letters, digits, dots, dashes and underscores", 100)
+]
+"""A repository's name as GitHub allows it; feedstocks have dots and underscores (`webkit2gtk4.1`)."""
+Login = Annotated[str, _named(_LOGIN, "logins have letters, digits and dashes, without @", 60)]
+Resource = Annotated[str, _named(_RESOURCE, "names have letters, digits, dots, dashes and underscores", 100)]
+Slug = Annotated[str, _named(_SLUG, "names have small letters, digits and dashes", 40)]
+"""Names that we make things from: stacks, donors' users files, credentials."""
+Class = Annotated[str, _named(_CLASS, "names have small letters, digits, dots and dashes", 60)]
+CloudName = Annotated[str, _named(_CLOUD_NAME, "names have letters, digits, spaces and _ . : / -", 255)]
+"""What clouds call their flavors, images and networks."""
+Day = Annotated[date, _WrittenDay()]
+Currency = Annotated[
+    str, StringConstraints(pattern=_form(r"^[A-Z]{3}$", "a currency has three letters, such as EUR"))
+]
+Url = Annotated[str, _named(_URL, "an address begins with https:// and has no spaces or quotes", 2048)]
+Period = Annotated[
+    str, StringConstraints(pattern=_form(r"^[1-9][0-9]{0,3}d$", "a period is written in days, such as 90d"))
+]
+Fraction = Annotated[
+    str, StringConstraints(pattern=_form(r"^[1-9][0-9]{0,2}/[1-9][0-9]{0,2}$", "a share is written 1/8"))
+]
+Cidr = Annotated[
+    str, StringConstraints(pattern=_form(_CIDR, "a network is written 10.42.0.0/24, with 8 to 28 bits"))
+]
+Source = Annotated[
+    str, StringConstraints(pattern=_form(_SOURCE, "addresses are written 192.0.2.7/32 or 192.0.2.0/24"))
+]
+Pci = Annotated[str, StringConstraints(pattern=_form(_PCI, "an address is written a3:00.0"))]
+Sha256 = Annotated[
+    str, StringConstraints(pattern=_form(r"^[0-9a-f]{64}$", "a sha256 has 64 hexadecimal digits"))
+]
+Variable = Annotated[
+    str, StringConstraints(pattern=_form(r"^env [A-Z][A-Z0-9_]*$", "it is written env NAME"))
+]
+Positive = Annotated[int, Field(ge=1, le=1_000_000)]
+NotNegative = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+
+
+class Frozen(BaseModel):
+    """Base of all: unknown keys are faults, nothing is converted silently, nothing changes later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+# ---------------------------------------------------------------------------------------------- grants.yaml
+
+
+class Grant(Frozen):
+    """A feedstock's right to use one or more resources, with the conditions under which its jobs may run."""
+
+    feedstock: Repository | None = None
+    repo: Repository | None = None
+    resources: list[Resource]
+    reason: Text | None = None
+    request: Url | None = None
+    requested_by: Login | None = None
+    approved_by: list[Login] = Field(default_factory=list)
+    granted: Day | None = None
+    expires: Day | None = None
+    pull_requests: bool = False
+    roles: list[Login] = Field(default_factory=list)
+    teams: list[Repository] = Field(default_factory=list)
+    users: list[Login] = Field(default_factory=list)
+    terms: Slug | None = None
+    terms_url: Url | None = None
+    stack: Slug | None = None
+    count: Annotated[int, Field(ge=1, le=1000)] | None = None
+    id: Line | None = None
+    imported: Line | None = None
+
+    @property
+    def repository(self) -> str:
+        """The repository's name without its organisation: `pytorch-cpu-feedstock`."""
+        return (
+            self.repo if self.feedstock is None and self.repo is not None else f"{self.feedstock}-feedstock"
+        )
+
+
+class GrantsFile(Frozen):
+    """grants.yaml as a whole."""
+
+    version: Literal[1]
+    grants: list[Grant]
+
+
+# ---------------------------------------------------------------------------------------------- users/*.json
+
+
+class User(Frozen):
+    """A person who accepted a donor's terms. The login may change, the id does not."""
+
+    github: Login
+    id: Annotated[int, Field(ge=1)]
+
+
+class UsersFile(Frozen):
+    """users/<name>.json."""
+
+    users: list[User]
+
+
+# ---------------------------------------------------------------------------------------------- stacks/*.yaml
+
+
+class Kind(StrEnum):
+    """What a donor's resources are made of; see the table in docs/stacks.md."""
+
+    OPENSTACK = "openstack"
+    AWS = "aws"
+    APP = "app"
+    GITHUB = "github"
+    DRONE = "drone"
+    CIRUN = "cirun"
+
+
+class Rights(StrEnum):
+    """admin: projects, flavors and quotas are ours to make; member: we were given one project."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+
+
+class Via(StrEnum):
+    """Who makes the machine and how jobs reach it."""
+
+    CIRUN = "cirun"
+    DRONE = "drone"
+    DIRECT = "direct"
+    APP = "app"
+
+
+class Mode(StrEnum):
+    """on-demand: one machine for one job; pool: shared by the grants of an offer; dedicated: per grant."""
+
+    ON_DEMAND = "on-demand"
+    POOL = "pool"
+    DEDICATED = "dedicated"
+
+
+VIA_AND_MODE: dict[Via, tuple[Mode, ...]] = {
+    Via.CIRUN: (Mode.ON_DEMAND,),
+    Via.DRONE: (Mode.ON_DEMAND, Mode.POOL, Mode.DEDICATED),
+    Via.DIRECT: (Mode.POOL, Mode.DEDICATED),
+    Via.APP: (Mode.ON_DEMAND,),
+}
+
+
+class Gpu(Frozen):
+    """One GPU. `model` is the name of Nova's PCI alias for it. A group of the IOMMU goes to one machine only."""
+
+    model: Class
+    pci: Pci | None = None
+    iommu_group: NotNegative | None = None
+    broken: bool = False
+
+
+class Reserved(Frozen):
+    """What a host keeps for itself and its hypervisor."""
+
+    vcpus: NotNegative = 0
+    memory_gib: NotNegative = 0
+    disk_gib: NotNegative = 0
+
+
+class Host(Frozen):
+    """A physical machine."""
+
+    name: Class
+    vcpus: Positive
+    memory_gib: Positive
+    disk_gib: Positive
+    reserved: Reserved = Reserved()
+    gpus: list[Gpu] = Field(default_factory=list)
+
+
+class Slice(Frozen):
+    """The share of a host that one machine gets, in numbers."""
+
+    gpus: NotNegative = 0
+    vcpus: Positive
+    memory_gib: Positive
+    disk_gib: Positive
+
+
+# Told apart by what stands there, so that only the faults of the form that was meant come out.
+Share: TypeAlias = Annotated[
+    Annotated[Fraction, Tag("fraction")] | Annotated[Slice, Tag("numbers")],
+    Discriminator(lambda value: "numbers" if isinstance(value, (dict, Slice)) else "fraction"),
+]
+Setting: TypeAlias = Annotated[
+    Annotated[str, Tag("text")] | Annotated[int, Tag("number")] | Annotated[bool, Tag("truth")],
+    Discriminator(lambda value: {bool: "truth", int: "number"}.get(type(value), "text")),
+]
+
+
+class Price(Frozen):
+    """What a machine costs for each hour, or a donor's budget for each month."""
+
+    amount: Amount
+    currency: Currency
+    per: Literal["hour", "month"]
+
+
+class CirunEntry(Frozen):
+    """What Cirun's runner entry needs beyond the label."""
+
+    cloud: Resource | None = None
+    region: CloudName | None = None
+    instance_type: CloudName | None = None
+    machine_image: Line | None = None
+    gpu: Line | None = None
+    preemptible: bool | None = None
+    idle: NotNegative | None = None
+    extra_config: dict[str, Setting] = Field(default_factory=dict)
+
+
+class Offer(Frozen):
+    """What a stack offers for a runner class."""
+
+    slice: Share | None = None
+    hosts: list[Class] = Field(default_factory=list)
+    flavor: CloudName | None = None
+    image: Resource | None = None
+    via: Annotated[Via, Field(strict=False)]
+    mode: Annotated[Mode, Field(strict=False)]
+    max: Positive | None = None
+    size: Positive | None = None
+    label: Resource | None = None
+    os: Literal["linux", "windows", "macos"] = "linux"
+    arch: Literal["x86_64", "aarch64", "ppc64le"] = "x86_64"
+    max_hours: Annotated[int, Field(ge=1, le=720)] = 24
+    price: Price | None = None
+    cirun: CirunEntry = CirunEntry()
+
+
+class Image(Frozen):
+    """A disk image: one of ours from a file or an address, or one that the cloud has, by name."""
+
+    file: Line | None = None
+    url: Url | None = None
+    sha256: Sha256 | None = None
+    name: CloudName | None = None
+
+
+class Network(Frozen):
+    """The stack's own network: `external` is the cloud's network to the outside, `ssh_from` who may connect by SSH."""
+
+    cidr: Cidr = "10.42.0.0/24"
+    external: CloudName | None = None
+    ssh_from: list[Source] = Field(default_factory=list)
+
+
+class CredentialKind(StrEnum):
+    """What a credential is at the cloud."""
+
+    APPLICATION_CREDENTIAL = "application_credential"
+    USER = "user"
+
+
+class Credential(Frozen):
+    """A login that somebody outside needs; where it goes and how often it turns."""
+
+    kind: Annotated[CredentialKind, Field(strict=False)]
+    rotate_every: Period = "90d"
+    overlap: Period = "2d"
+    deliver: list[Slug] = Field(default_factory=list)
+    source: Variable | None = None
+
+
+class Terms(Frozen):
+    """The donor's terms: who accepted them, which version, and where others read the list of people."""
+
+    users: Slug | None = None
+    version: Day | None = None
+    url: Url | None = None
+
+
+class Donor(Frozen):
+    """Who gives, who answers for it, until when."""
+
+    name: Line
+    contacts: list[Login] = Field(default_factory=list)
+    terms: Terms = Terms()
+    until: Day | None = None
+    budget: Price | None = None
+
+
+class Stack(Frozen):
+    """stacks/<name>.yaml: what one donor gives."""
+
+    version: Literal[1]
+    kind: Annotated[Kind, Field(strict=False)]
+    rights: Annotated[Rights, Field(strict=False)] = Rights.ADMIN
+    cloud: Resource | None = None
+    donor: Donor
+    hosts: list[Host] = Field(default_factory=list)
+    images: dict[Resource, Image] = Field(default_factory=dict)
+    network: Network = Network()
+    offers: dict[Class, Offer] = Field(default_factory=dict)
+    credentials: dict[Slug, Credential] = Field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------------------------------- settings.yaml
+
+
+class KeySource(Frozen):
+    """Where the key of state and plans comes from: a file with mode 600, or a command that prints it."""
+
+    file: Line | None = None
+    command: list[Line] | None = None
+
+
+class State(Frozen):
+    """Where OpenTofu keeps its state."""
+
+    kind: Literal["local"] = "local"
+    key: KeySource = KeySource()
+
+
+class Thresholds(Frozen):
+    """When taking away is refused: at least so many, and over that share in percent."""
+
+    servers: Positive = 3
+    servers_percent: Annotated[int, Field(ge=1, le=100)] = 30
+    grants: Positive = 5
+    grants_percent: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+class Settings(Frozen):
+    """settings.yaml: the operator's own choices, never a stranger's."""
+
+    version: Literal[1] = 1
+    organisation: Repository = "conda-forge"
+    state: State = State()
+    thresholds: Thresholds = Thresholds()
+    jobs: Annotated[int, Field(ge=1, le=64)] = 4
+    image_hosts: list[Line] = Field(default_factory=list)
+    operators: list[Login] = Field(default_factory=list)
+
+
+class Override(Frozen):
+    """A dated permission to take away exactly so many servers and grants of a stack."""
+
+    stack: Slug
+    destroy: Positive
+    reason: Text
+    until: Day
+
+
+class Overrides(Frozen):
+    """overrides.yaml."""
+
+    version: Literal[1]
+    overrides: list[Override] = Field(default_factory=list)
+
+
+# ---------------------------------------------------------------------------------------------- a whole folder
+
+Key: TypeAlias = str
+"""`repository/resource`, such as `pytorch-cpu-feedstock/gpu-large`."""
+
+
+class Inventory(Frozen):
+    """All files of a root folder, read and validated. Stack and users files by name."""
+
+    grants: dict[int, Grant]
+    stacks: dict[str, Stack]
+    users: dict[str, UsersFile]
+    settings: Settings = Settings()
+    overrides: Overrides = Overrides(version=1)
+    partial: dict[int, Grant] = Field(default_factory=dict)
+    """What is left of entries that have a wrong value somewhere, for rules that look at single values."""
+    unread: frozenset[str] = frozenset()
+    """The files that are there, but could not be read: what others name may well be in them."""

@@ -1,0 +1,481 @@
+"""The text of a root folder's files to the model, with every fault that keeps a part from being read.
+
+A faulty entry is left out and the rest goes on, so that all independent faults come out at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from cf_infra import yaml12
+from cf_infra.diagnostics import Diagnostic, Path, nearest, printable, some
+from cf_infra.model import FORMS, Frozen, Grant, GrantsFile, Inventory, Overrides, Settings, Stack, UsersFile
+from cf_infra.yaml12 import AS_WRITTEN, SECRET
+
+GRANTS = "grants.yaml"
+SETTINGS = "settings.yaml"
+OVERRIDES = "overrides.yaml"
+_STACK_FILE = re.compile(r"^stacks/([^/]+)\.(ya?ml)$")
+_USERS_FILE = re.compile(r"^users/([^/]+)\.json$")
+_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")
+_GRANTS = TypeAdapter(list[Grant])
+_SECRET = re.compile(
+    r"passw|passphrase|secret|token|(?:api|access|private)[_-]?key|credential[_-]?value", re.IGNORECASE
+)
+_DAYS = ("granted", "expires", "until")
+
+M = TypeVar("M", bound=Frozen)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What could be read. `texts` are the YAML texts, to find lines in."""
+
+    inventory: Inventory
+    texts: dict[str, str]
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+
+def parse(files: Mapping[str, bytes]) -> Parsed:
+    """The model of a folder whose files are `files`: relative name -> content. Raises nothing."""
+    faults: list[Diagnostic] = []
+    grants, partial = _grants(files, faults)
+    stacks: dict[str, Stack | None] = {}
+    users: dict[str, UsersFile | None] = {}
+    for name in sorted(files):
+        if found := _STACK_FILE.match(name):
+            stacks[found[1]] = _stack(found[1], found[2], name, files[name], faults)
+        elif found := _USERS_FILE.match(name):
+            users[found[1]] = _users(found[1], name, files[name], faults)
+    settings = _optional(files, SETTINGS, Settings, faults)
+    overrides = _optional(files, OVERRIDES, Overrides, faults)
+    inventory = Inventory.model_construct(
+        grants=grants,
+        partial=partial,
+        stacks={name: stack for name, stack in stacks.items() if stack is not None},
+        users={name: people for name, people in users.items() if people is not None},
+        settings=settings or Settings(),
+        overrides=overrides or Overrides(version=1),
+        unread=frozenset(
+            [f"stacks/{name}.yaml" for name, stack in stacks.items() if stack is None]
+            + [f"users/{name}.json" for name, people in users.items() if people is None]
+            + [SETTINGS] * (SETTINGS in files and settings is None)
+        ),
+    )
+    return Parsed(inventory, texts(files), faults)
+
+
+def texts(files: Mapping[str, bytes]) -> dict[str, str]:
+    """The files as text, for finding lines; JSON is YAML, too."""
+    return {name: raw.decode("utf-8-sig", "replace") for name, raw in files.items()}
+
+
+def place(diagnostics: Iterable[Diagnostic], texts: dict[str, str]) -> list[Diagnostic]:
+    """The same diagnostics with lines and columns."""
+    return yaml12.located(diagnostics, texts)
+
+
+# ------------------------------------------------------------------------------------------------ each file
+
+
+def _grants(
+    files: Mapping[str, bytes], faults: list[Diagnostic]
+) -> tuple[dict[int, Grant], dict[int, Grant]]:
+    if GRANTS not in files:
+        faults.append(
+            Diagnostic(
+                "not-found",
+                file=GRANTS,
+                detail="The folder has no grants.yaml.",
+                hint="name the folder that has it:\ncf-infra --root DIR check",
+            )
+        )
+        return {}, {}
+    value, found = yaml12.load(files[GRANTS], GRANTS, yaml12.LIMIT_GRANTS)
+    faults += found
+    if found or not is_mapping(value, GRANTS, faults):
+        return {}, {}
+    entries = value.get("grants")
+    if not isinstance(entries, list):
+        validated({**value}, GrantsFile, GRANTS, faults)
+        return {}, {}
+    validated({**value, "grants": []}, GrantsFile, GRANTS, faults)
+    try:
+        return dict(enumerate(_GRANTS.validate_python(entries))), {}
+    except ValidationError:
+        return _one_by_one(entries, faults)
+
+
+def _one_by_one(entries: list[Any], faults: list[Diagnostic]) -> tuple[dict[int, Grant], dict[int, Grant]]:
+    """The entries without faults, and what is left of the others without their faulty keys."""
+    good, partial = {}, {}
+    for index, entry in enumerate(entries):
+        found: list[Diagnostic] = []
+        grant = validated(entry, Grant, GRANTS, found, ("grants", index))
+        faults += found
+        if grant is not None:
+            good[index] = grant
+        elif isinstance(entry, dict):
+            bad = {d.path[2] for d in found if d.path and len(d.path) > 2}
+            rest = {"resources": [], **{key: value for key, value in entry.items() if key not in bad}}
+            left = validated(rest, Grant, GRANTS, [])
+            if left is not None:
+                partial[index] = left
+    return good, partial
+
+
+def _stack(name: str, ending: str, file: str, raw: bytes, faults: list[Diagnostic]) -> Stack | None:
+    if ending != "yaml" or not _NAME.match(name):
+        faults.append(_bad_file_name(file, "stack", f"stacks/{_nearest_name(name)}.yaml"))
+        return None
+    value, found = yaml12.load(raw, file)
+    faults += found
+    if found or not is_mapping(value, file, faults):
+        return None
+    secrets = list(_secret_keys(value, file, ()))
+    others: list[Diagnostic] = []
+    stack = validated(value, Stack, file, others)
+    # A key that is refused as a secret is not told again as one that is unknown.
+    places = {d.path for d in secrets}
+    faults += [*secrets, *(d for d in others if d.path not in places)]
+    return None if secrets else stack
+
+
+def _users(name: str, file: str, raw: bytes, faults: list[Diagnostic]) -> UsersFile | None:
+    if not _NAME.match(name):
+        faults.append(_bad_file_name(file, "users file", f"users/{_nearest_name(name)}.json"))
+        return None
+    if len(raw) > yaml12.LIMIT_OTHER:
+        faults.append(yaml12.too_large(yaml12.LIMIT_OTHER, file))
+        return None
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        faults.append(
+            Diagnostic(
+                "bad-users-file",
+                file=file,
+                line=error.lineno,
+                column=error.colno,
+                detail=f"It is not JSON: {error.msg}.",
+                hint='the form is {"users": [{"github": "login", "id": 12345}]}',
+            )
+        )
+        return None
+    twice = yaml12.duplicate_keys(raw.decode(), file)
+    faults += twice
+    if twice or not is_mapping(value, file, faults, '{"users": [{"github": "login", "id": 12345}]}'):
+        return None
+    return validated(value, UsersFile, file, faults)
+
+
+def _bad_file_name(file: str, what: str, better: str) -> Diagnostic:
+    ending = better.rpartition(".")[2]
+    return Diagnostic(
+        "bad-name",
+        file=file,
+        detail=f"The {what} takes its name from the file: small letters, digits and dashes, at most 40, and .{ending}.",
+        hint=f"git mv '{file}' {better}",
+    )
+
+
+def _nearest_name(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "name"
+
+
+def _optional(files: Mapping[str, bytes], name: str, model: type[M], faults: list[Diagnostic]) -> M | None:
+    if name not in files:
+        return None
+    value, found = yaml12.load(files[name], name)
+    faults += found
+    if found or not is_mapping(value, name, faults):
+        return None
+    return validated(value, model, name, faults)
+
+
+def is_mapping(
+    value: Any, file: str, faults: list[Diagnostic], example: str = "begin with `version: 1`"
+) -> bool:
+    """True if a file holds keys with values; else `faults` says what it holds."""
+    strange = [key for key in value if not isinstance(key, str)] if isinstance(value, dict) else []
+    if isinstance(value, dict) and not strange:
+        return True
+    detail = f"The file holds {_kind(value)}; it must be keys with values."
+    if strange:
+        detail = f"{_kind(strange[0]).capitalize()} stands as a key; keys are texts."
+    path = (str(strange[0]),) if strange else ()
+    faults.append(Diagnostic("wrong-type", file=file, path=path, on_key=True, detail=detail, hint=example))
+    return False
+
+
+def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _secret_keys(item, file, (*path, index))
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        here = (*path, str(key))
+        if _SECRET.search(str(key)) and here[:-1] != ("credentials",):
+            yield Diagnostic(
+                SECRET,
+                file=file,
+                path=here,
+                on_key=True,
+                label="looks like a secret",
+                detail=f"{_show(str(key))} looks like a secret, and stack files are public.",
+                hint="log in through clouds.yaml (`cloud: NAME`); let credentials be made (`credentials:`)\n"
+                "if a value was ever pushed, it is known: replace it at the cloud",
+            )
+        else:
+            yield from _secret_keys(item, file, here)
+
+
+# ------------------------------------------------------------------------------------- pydantic's faults
+
+
+def validated(value: Any, model: type[M], file: str, faults: list[Diagnostic], base: Path = ()) -> M | None:
+    """`value` as a `model`; or None, and in `faults` why not. `base`: where the value stands in the file."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        found = [_fault(e, value, model, file, base) for e in error.errors(include_url=False)]
+        # A key that is only misspelt is not told again as missing.
+        misspelt = {(d.path[:-1], d.hint) for d in found if d.code == "unknown-key" and d.path}
+        faults += [d for d in found if (d.path, d.label.replace("needs", "write")) not in misspelt]
+        return None
+
+
+def _fault(e: ErrorDetails, value: Any, model: type[Frozen], file: str, base: Path) -> Diagnostic:
+    loc, on_key = _location(e["loc"], value)
+    path = (*base, *loc)
+    name = str(loc[-1]) if loc else ""
+    kind = e["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(name, _keys_at(model, loc[:-1]), file, path)
+    if kind == "missing":
+        needs = f"`{name}` is missing."
+        return Diagnostic(
+            "missing-key",
+            file=file,
+            path=path[:-1],
+            label=f"needs `{name}`",
+            detail=needs,
+            hint=_example(loc, file),
+        )
+    if kind.startswith("date_"):
+        return Diagnostic(
+            "impossible-date",
+            file=file,
+            path=path,
+            label="not on the calendar",
+            detail=f"{_show(e['input'])} is no day.",
+            hint=_A_DAY,
+        )
+    if name == "version" and kind == "literal_error":
+        return Diagnostic(
+            "unknown-version",
+            file=file,
+            path=path,
+            label="must be 1",
+            detail="This cf-infra reads version 1 only.",
+            hint="write `version: 1`",
+        )
+    if kind in _WANTED:
+        return _wrong_type(e, name, file, path, on_key or kind == "invalid_key")
+    got = _show(e["input"])
+    return Diagnostic(
+        "bad-value",
+        file=file,
+        path=path,
+        on_key=on_key,
+        label="not allowed",
+        detail=f"{got[:1].upper()}{got[1:]}: {_rule(e)}.",
+        hint=_example(loc, file),
+    )
+
+
+_A_DAY = "write YYYY-MM-DD, such as 2027-01-31"
+
+
+def _location(loc: tuple[int | str, ...], value: Any) -> tuple[Path, bool]:
+    """pydantic's place without the names of union members; and whether a key, not a value, is wrong."""
+    path: list[int | str] = []
+    for part in loc:
+        if part == "[key]":
+            return tuple(path), True
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            if part != loc[-1] or not isinstance(value, dict):
+                continue  # a union's member
+            value = None  # a missing key
+        path.append(part)
+    return tuple(path), False
+
+
+@cache
+def _schema(model: type[Frozen]) -> Any:
+    return model.model_json_schema()
+
+
+def _keys_at(model: type[Frozen], path: Path) -> list[str]:
+    """The keys that are known at `path` below `model`."""
+    schema = _schema(model)
+    here: Any = schema
+    for part in path:
+        here = _resolved(here, schema)
+        if isinstance(part, int):
+            here = here.get("items", {})
+        elif part in here.get("properties", {}):
+            here = here["properties"][part]
+        else:  # keys that people name: any that fits a pattern
+            here = next(iter(here.get("patternProperties", {}).values()), {})
+    here = _resolved(here, schema)
+    return sorted(here.get("properties", {})) if isinstance(here, dict) else []
+
+
+def _resolved(node: Any, schema: Any) -> Any:
+    """The node that has keys, behind references and forms to choose from; the node itself if there is none."""
+    if "$ref" in node:
+        return _resolved(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], schema)
+    options = [option for key in ("allOf", "anyOf", "oneOf") for option in node.get(key, ())]
+    found = (_resolved(option, schema) for option in options)
+    return next((option for option in found if "properties" in option), node)
+
+
+def _unknown_key(name: str, known: list[str], file: str, path: Path) -> Diagnostic:
+    near = nearest(name, known)
+    return Diagnostic(
+        "unknown-key",
+        file=file,
+        path=path,
+        on_key=True,
+        label=f"do you mean `{near}`?" if near else "not known here",
+        detail=f"{_show(name)} is not known here. Known are: {some(known, name)}.",
+        hint=f"write `{near}`" if near else "delete it; a remark is a comment, behind a #",
+    )
+
+
+_SUCH_AS = " such as [one, two]"
+_WANTED = {
+    "string_type": "a text",
+    "invalid_key": "a text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": f"a list{_SUCH_AS}",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+}
+
+
+def _wrong_type(e: ErrorDetails, name: str, file: str, path: Path, on_key: bool) -> Diagnostic:
+    wanted = "a day" if name in _DAYS else _WANTED.get(e["type"], "something else")
+    value = e["input"]
+    hint = _example(path, file)
+    if name == "slice":
+        wanted = "a share or keys with values"
+    elif wanted == "a day":
+        hint = _A_DAY
+    elif wanted == "a text" and isinstance(value, (int, float)):
+        what = "a truth value" if isinstance(value, bool) else "a number"
+        hint = f'this is read as {what}; put it in quotes: "{AS_WRITTEN}"'
+    elif wanted == "a whole number" and isinstance(value, str) and value.isdecimal():
+        hint = f"write {value}, without quotes"
+    elif wanted == "true or false" and value in ("yes", "on", "y"):
+        hint = "write true"
+    elif wanted == "true or false" and value in ("no", "off", "n"):
+        hint = "write false"
+    elif wanted.startswith("a list") and isinstance(value, str):
+        hint = f"write [{printable(value)}]"
+    return Diagnostic(
+        "wrong-type",
+        file=file,
+        path=path,
+        on_key=on_key,
+        label=f"must be {wanted.removesuffix(_SUCH_AS)}",
+        detail=f"It must be {wanted}, "
+        + ("but nothing is there." if value is None else f"not {_show(value)}."),
+        hint=hint,
+    )
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"the truth value {str(value).lower()}"
+    if isinstance(value, (int, float)):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return "a text"
+    return "a list" if isinstance(value, list) else "keys with values"
+
+
+def _show(value: Any) -> str:
+    if not isinstance(value, str):
+        return _kind(value)
+    clean = printable(value)
+    return f"`{clean if len(clean) <= 60 else clean[:57] + '...'}`"
+
+
+def _rule(e: ErrorDetails) -> str:
+    context = e.get("ctx", {})
+    if "pattern" in context:
+        return FORMS[context["pattern"]]
+    words = _RULES.get(e["type"])
+    return words.format(**context) if words else e["msg"]
+
+
+_RULES = {
+    "enum": "it must be one of {expected}",
+    "literal_error": "it must be one of {expected}",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than_equal": "it must be at most {le}",
+    "string_too_short": "it must not be empty",
+    "string_too_long": "it may have at most {max_length} characters",
+    "finite_number": "it must be a number",
+}
+
+
+def _example(path: Path, file: str) -> str:
+    stack = file.startswith("stacks/")
+    examples = _IN_STACKS if stack else _IN_OTHERS
+    # Some keys mean something at the top of a stack file only.
+    found = examples.get(path[-1]) if path and (len(path) == 1 or path[-1] != "kind") else None
+    return found or f"see docs/{'stacks' if stack else 'files'}.md for the form"
+
+
+_IN_OTHERS: dict[str | int, str] = {
+    "grants": "grants: []   (or one entry under another)",
+    "feedstock": "feedstock: pytorch-cpu   (without the organisation and -feedstock)",
+    "repo": "repo: admin-requests   (without the organisation)",
+    "resources": "resources: [gpu-large]",
+    "granted": "granted: 2026-01-31",
+    "expires": "expires: 2027-01-31",
+    "until": "until: 2027-01-31",
+    "request": "request: https://github.com/conda-forge/admin-requests/pull/1234",
+    "version": "version: 1",
+    "requested_by": "a login as GitHub writes it, without @",
+}
+_IN_STACKS: dict[str | int, str] = {
+    "version": "version: 1",
+    "kind": "kind: openstack",
+    "donor": "donor: {name: Example University, contacts: [login]}",
+    "offers": "offers: {gpu-large: {slice: 1/8, image: ubuntu, via: cirun, mode: on-demand, label: NAME}}",
+    "via": "via: cirun",
+    "mode": "mode: on-demand",
+    "slice": "slice: 1/8   or   slice: {gpus: 1, vcpus: 6, memory_gib: 60, disk_gib: 100}",
+    "cidr": "cidr: 10.42.0.0/24",
+    "until": "until: 2027-01-31",
+}

@@ -1,0 +1,140 @@
+"""A root folder as commands use it: read and checked at once, compiled, written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+from cf_infra import access, recovery, yaml12
+from cf_infra.catalog import catalog
+from cf_infra.check import check
+from cf_infra.compile import compile_all
+from cf_infra.diagnostics import Diagnostic, Failure, has_errors, in_order
+from cf_infra.files import project_folder, read_regular, read_root, read_tree, write, write_tree
+from cf_infra.model import Inventory, Stack
+from cf_infra.parse import GRANTS, parse, place, texts
+from cf_infra.resolve import Resolved, resolve
+
+BUILD = "build"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A root folder: its files, what they say, and everything that is wrong with them."""
+
+    root: Path
+    today: date
+    files: dict[str, bytes]
+    inventory: Inventory
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    clock: date | None = None
+
+    def resolved(self) -> Resolved:
+        """What it means on its day. Only for folders without errors."""
+        return resolve(self.inventory, self.today, self.clock)
+
+    def modules(self) -> dict[str, bytes]:
+        """The OpenTofu modules: the root's own, else those of the project."""
+        own = self.root / "modules"
+        return read_tree(own if own.is_dir() else project_folder("modules"))
+
+    def compiled(self) -> dict[str, bytes]:
+        """All files below build/, by relative name. Raises Failure if the folder has errors."""
+        if has_errors(self.diagnostics):
+            raise Failure(*self.diagnostics)
+        return compile_all(self.resolved(), self.inventory, self.modules())
+
+
+def read(root: Path, today: date) -> Folder:
+    """Read, parse and check a folder. Raises Failure only for files that cannot be read at all."""
+    return from_files(root, read_root(root), today)
+
+
+def from_files(root: Path, files: dict[str, bytes], today: date) -> Folder:
+    """As `read`, of files that somebody has read already."""
+    parsed = parse(files)
+    line = yaml12.first_line(parsed.texts.get(GRANTS, ""))
+    found = parsed.diagnostics + check(parsed.inventory, today, line)
+    return Folder(root, today, files, parsed.inventory, in_order(place(found, parsed.texts)))
+
+
+def write_build(folder: Folder) -> list[str]:
+    """Write build/: what OpenTofu left there stays, what no stack needs any more goes. The names written."""
+    compiled = folder.compiled()
+    by_top: dict[str, dict[str, bytes]] = {}
+    for name, content in compiled.items():
+        top, rest = name.split("/", 1)
+        by_top.setdefault(top, {})[rest] = content
+    for top, files in by_top.items():
+        write_tree(folder.root / BUILD / top, files, keep=KEPT)
+    return sorted(compiled)
+
+
+CLOUD_VALUES = "cloud.auto.tfvars.json"
+KEPT = (".terraform", ".terraform.lock.hcl", "plan", CLOUD_VALUES, recovery.LEFT)
+"""What compile does not make in build/<stack>/: OpenTofu's own, the saved plan, what plan learned from the cloud."""
+
+
+@dataclass(frozen=True)
+class ImportDone:
+    """Ids that were added, ids that change nothing, and what check says of the result."""
+
+    added: list[str]
+    known: list[str]
+    diagnostics: list[Diagnostic]
+
+
+def import_access(root: Path, file: Path, source: str, classes: bool, today: date) -> ImportDone:
+    """Add the entries of a .access.yml to grants.yaml. Raises Failure, and writes nothing, if the result is faulty."""
+    files = read_root(root)
+    try:
+        raw = read_regular(file, yaml12.LIMIT_GRANTS, str(file))
+    except FileNotFoundError:
+        raise Failure(
+            Diagnostic(
+                "not-found", file=str(file), detail="It is not there.", hint="name Cirun's .access.yml"
+            )
+        ) from None
+    listed = access.read_access(raw, str(file))
+    files.setdefault(GRANTS, b"version: 1\ngrants: []\n")
+    before = from_files(root, files, today)
+    if has_errors(before.diagnostics):
+        raise Failure(*before.diagnostics)
+    done = access.import_access(listed, source, before.inventory, catalog(before.inventory.stacks), classes)
+    try:
+        text = access.appended(files[GRANTS].decode(), done.text)
+    except Failure as failure:
+        raise Failure(*place(failure.diagnostics, texts(files))) from None
+    after = from_files(root, {**files, GRANTS: text.encode()}, today)
+    if has_errors(after.diagnostics):
+        note = "grants.yaml would be so after the import; nothing was written.\n"
+        raise Failure(
+            *(replace(d, detail=note + d.detail) for d in after.diagnostics if d.severity == "error")
+        )
+    if done.added:
+        write(root / GRANTS, text.encode())
+    return ImportDone(done.added, done.known, after.diagnostics)
+
+
+def chosen(stacks: dict[str, Stack], names: list[str] | None) -> dict[str, Stack]:
+    """The stacks that are named, all if none is. Raises Failure("unknown-stack")."""
+    strange = [name for name in names or () if name not in stacks]
+    if strange:
+        known = ", ".join(sorted(stacks)) or "none"
+        raise Failure(
+            *(
+                Diagnostic(
+                    "unknown-stack",
+                    detail=f"There is no stacks/{n}.yaml. There are: {known}.",
+                    hint="name one of them",
+                )
+                for n in strange
+            )
+        )
+    return {name: stack for name, stack in stacks.items() if not names or name in names}
+
+
+def placed(folder: Folder, found: list[Diagnostic]) -> list[Diagnostic]:
+    """The diagnostics with lines and columns of the folder's files."""
+    return place(found, texts(folder.files))

@@ -1,0 +1,125 @@
+"""What a plan does, for people: plain text for a terminal of 80 columns, and Markdown for a pull request.
+
+Made from the JSON form (PlanSummary.as_json), so that the three cannot disagree.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+SYMBOLS = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "read": "<=", "forget": "forget"}
+"""As OpenTofu draws them; `forget` is an error and is spelt out."""
+ORDER = ("forget", "delete", "replace", "update", "create", "read")
+"""What is taken away comes first."""
+WIDTH = 80
+SHOWN_AT_MOST = 100
+"""Lines of a long plan that Markdown shows: GitHub takes 65,536 characters in a comment."""
+
+
+def terminal(summary: Mapping[str, Any], refusals: Sequence[Sequence[str]], lost: Sequence[str]) -> str:
+    """A plan as text. `refusals` are (code, detail, hint); `lost` are the grants that lose access."""
+    lines = [f"{summary['stack']}: {_counts(summary)}"]
+    for item in _visible(summary):
+        lines += _wrapped(f"  {SYMBOLS[item['action']]:>3} ", item["what"])
+        lines += _wrapped("      ", _whose(item))
+    lines += _internal(summary, "      ")
+    if lost:
+        lines += ["", "  These lose access:", *(f"      {key}" for key in lost)]
+    for _, detail, hint in refusals:
+        lines += [
+            "",
+            "  REFUSED: " + detail.replace("\n", "\n  "),
+            "  hint: " + hint.replace("\n", "\n      "),
+        ]
+    lines += [f"  review digest {summary['review_digest']}"] if summary.get("review_digest") else []
+    return "\n".join(lines) + "\n"
+
+
+def markdown(summary: Mapping[str, Any], refusals: Sequence[Sequence[str]], lost: Sequence[str]) -> str:
+    """A plan as Markdown.
+
+    Whatever comes from files or a cloud stands in code: there it is neither markup nor HTML and mentions nobody.
+    """
+    lines = [f"### {_code(summary['stack'])}: {_counts(summary)}", ""]
+    for _, detail, hint in refusals:
+        lines += ["**Refused.**", "", *_block(f"{detail}\nhint: {hint}"), ""]
+    if lost:
+        lines += ["These lose access:", "", *(f"- {_code(key)}" for key in lost), ""]
+    items = list(_visible(summary))
+    if items:
+        lines += ["|   | what | whose |", "|---|---|---|", *map(_row, items[:SHOWN_AT_MOST]), ""]
+    if len(items) > SHOWN_AT_MOST:
+        lines += [f"and {len(items) - SHOWN_AT_MOST} more", ""]
+    lines += [f"{line}\n" for line in _internal(summary, "")]
+    lines += [f"Review digest: {_code(summary['review_digest'])}"] if summary.get("review_digest") else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(item: Mapping[str, Any]) -> str:
+    return f"| {_code(SYMBOLS[item['action']])} | {_code(item['what'])} | {', '.join(map(_code, item['grants']))} |"
+
+
+def _counts(summary: Mapping[str, Any]) -> str:
+    parts = [
+        (summary["add"], "to add"),
+        (summary["change"], "to change"),
+        (summary["replace"], "to replace"),
+        (summary["destroy"], "to destroy"),
+        (summary.get("import", 0), "to adopt"),
+        (summary.get("forget", 0), "to forget"),
+    ]
+    return ", ".join(f"{count} {words}" for count, words in parts if count) or "nothing to do"
+
+
+def _is_internal(item: Mapping[str, Any]) -> bool:
+    """terraform_data is a note in the state; nothing at a cloud comes of it."""
+    return bool(re.search(r"(^|\.)terraform_data\.", item["address"])) and item["action"] != "forget"
+
+
+def _visible(summary: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    ordered = sorted(summary["items"], key=lambda item: (ORDER.index(item["action"]), item["address"]))
+    for item in ordered:
+        if not _is_internal(item) and (item["action"] != "read" or item["what"].startswith("adopt ")):
+            yield item
+
+
+def _internal(summary: Mapping[str, Any], indent: str) -> list[str]:
+    hidden = Counter(item["action"] for item in summary["items"] if _is_internal(item))
+    if not hidden:
+        return []
+    told = ", ".join(f"{hidden[action]} {SYMBOLS[action]}" for action in ORDER if action in hidden)
+    return [f"{indent}and records in the state only: {told}"]
+
+
+def _whose(item: Mapping[str, Any]) -> str:
+    keys = [key for key in item["grants"] if key not in item["what"]]
+    shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+    return f"for {shown}" if keys else ""
+
+
+def _wrapped(first: str, text: str) -> list[str]:
+    if not text:
+        return []
+    # A name is never broken: it would not be found by searching for it.
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * (len(first) + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _code(text: str) -> str:
+    """A code span: no backtick ends it, no bar ends its cell in a table, no line end its row."""
+    return "`" + (" ".join(re.sub(r"[`|]", " ", text).split()) or " ") + "`"
+
+
+def _block(text: str) -> list[str]:
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 3)
+    return [f"{fence}text", text, fence]

@@ -1,0 +1,277 @@
+"""grants x stacks x today: which machines there are, who has access to what, which credentials live.
+
+Pure: `today` is an argument. What a day changes (grants that begin or end, credentials that turn) is decided
+here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+
+from cf_infra import capacity
+from cf_infra.capacity import Demand, Shape
+from cf_infra.catalog import Catalog, Offered, catalog
+from cf_infra.model import Credential, Grant, Inventory, Key, Mode, Offer, Stack
+
+EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One server that we make: `key` is its address in OpenTofu, `grants` are those whom it serves."""
+
+    key: str
+    runner_class: str
+    grants: tuple[Key, ...]
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One entry's access to one resource, as lists of other programs show it."""
+
+    index: int
+    grant: Grant
+    resource: str
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One rotation period of a credential; `expires` is the first day on which it is no longer needed."""
+
+    name: str
+    number: int
+    credential: Credential
+    expires: date
+
+    @property
+    def key(self) -> str:
+        """Its address in OpenTofu."""
+        return f"{self.name}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An offer that somebody may use today, its machine's size and GPU model, and by whom."""
+
+    runner_class: str
+    offer: Offer
+    shape: Shape | None
+    gpu_model: str | None
+    grants: tuple[Key, ...]
+
+
+@dataclass(frozen=True)
+class ResolvedStack:
+    """Everything that a stack must have today."""
+
+    name: str
+    stack: Stack
+    uses: dict[str, Use] = field(default_factory=dict)
+    machines: dict[str, Machine] = field(default_factory=dict)
+    generations: dict[str, Generation] = field(default_factory=dict)
+    access: dict[Key, date | None] = field(default_factory=dict)
+    operators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """All stacks by name, and all access that is alive, in the order of the file."""
+
+    today: date
+    stacks: dict[str, ResolvedStack]
+    access: tuple[Access, ...]
+    catalog: Catalog
+
+
+def resolve(inventory: Inventory, today: date, clock: date | None = None) -> Resolved:
+    """What `inventory` means on `today` (UTC). Expects an inventory without errors (see check.py).
+
+    `clock` is the real day, if `today` is only pretended: clouds take no credential that ends before it.
+    """
+    offers = catalog(inventory.stacks)
+    access: list[Access] = []
+    by_stack: dict[str, _Gathered] = {name: _Gathered() for name in inventory.stacks}
+    for index, grant in inventory.grants.items():
+        for resource in grant.resources:
+            key = key_of(grant, resource, offers)
+            found = offers.offers(resource, grant.stack)
+            if has_access(grant, today):
+                access.append(Access(index, grant, resource, key))
+            for offered in found:
+                by_stack[offered.stack].add(grant, key, offered, today)
+    operators = tuple(inventory.settings.operators)
+    stacks = {
+        name: replace(
+            _resolved(name, inventory.stacks[name], gathered, today, clock or today), operators=operators
+        )
+        for name, gathered in by_stack.items()
+    }
+    return Resolved(today, stacks, tuple(access), offers)
+
+
+def key_of(grant: Grant, resource: str, offers: Catalog) -> Key:
+    """`repository/resource`; a label counts as its class, so that naming it otherwise moves nothing."""
+    return f"{grant.repository}/{offers.canonical(resource)}"
+
+
+def has_access(grant: Grant, today: date) -> bool:
+    """True from the day of `granted` to the day before `expires`."""
+    return (grant.granted is None or grant.granted <= today) and (
+        grant.expires is None or today < grant.expires
+    )
+
+
+def has_machines(grant: Grant, offer: Offer, today: date) -> bool:
+    """As access, but its machines stay `max_hours` longer, in whole days, so that a running build may end."""
+    begun = grant.granted is None or grant.granted <= today
+    return begun and not _is_over(grant, offer, today)
+
+
+@dataclass
+class _Gathered:
+    """What the grants ask of one stack."""
+
+    counts: dict[Key, tuple[str, int]] = field(default_factory=dict)
+    pools: dict[str, list[Key]] = field(default_factory=dict)
+    users: dict[str, list[Key]] = field(default_factory=dict)
+    access: dict[Key, date | None] = field(default_factory=dict)
+
+    def add(self, grant: Grant, key: Key, offered: Offered, today: date) -> None:
+        offer = offered.offer
+        if has_access(grant, today):
+            known = self.access.get(key, EPOCH)
+            ends = grant.expires
+            self.access[key] = None if known is None or ends is None else max(known, ends)
+        alive = (
+            has_access(grant, today) if offer.mode is Mode.ON_DEMAND else has_machines(grant, offer, today)
+        )
+        if not alive:
+            return
+        self.users.setdefault(offered.runner_class, []).append(key)
+        if offer.mode is Mode.DEDICATED:
+            self.counts[key] = (offered.runner_class, max(grant.count or 1, self.counts.get(key, ("", 0))[1]))
+        elif offer.mode is Mode.POOL:
+            self.pools.setdefault(offered.runner_class, []).append(key)
+
+
+def _resolved(name: str, stack: Stack, gathered: _Gathered, today: date, clock: date) -> ResolvedStack:
+    uses = {}
+    for runner_class, offer in stack.offers.items():
+        keys = tuple(dict.fromkeys(gathered.users.get(runner_class, ())))
+        if keys:
+            size = capacity.shape(stack, offer)
+            model = capacity.gpu_model(stack, offer) if size is not None and size.gpus else None
+            uses[runner_class] = Use(runner_class, offer, size, model, keys)
+    machines = {m.key: m for m in _machines(stack, gathered)}
+    return ResolvedStack(
+        name, stack, uses, machines, _generations(name, stack, today, clock), gathered.access
+    )
+
+
+def _machines(stack: Stack, gathered: _Gathered) -> Iterable[Machine]:
+    for key, (runner_class, count) in gathered.counts.items():
+        for number in range(1, count + 1):
+            address = key if number == 1 else f"{key}/{number}"
+            yield Machine(address, runner_class, (key,), hostname(address))
+    for runner_class, keys in gathered.pools.items():
+        for number in range(1, (stack.offers[runner_class].size or 1) + 1):
+            # No repository's name has a colon, so a pool's address is never a grant's.
+            address = f"pool:{runner_class}/{number}"
+            yield Machine(address, runner_class, tuple(dict.fromkeys(keys)), hostname(address))
+
+
+def hostname(key: str) -> str:
+    """The safe form of a key plus 6 hex digits of its hash: at most 63 letters, digits and dashes (RFC 1123)."""
+    safe = re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
+    digest = hashlib.sha256(key.encode()).hexdigest()[:6]
+    return f"{safe[:56].strip('-') or 'cf'}-{digest}"
+
+
+# ---------------------------------------------------------------------------------------------- credentials
+
+
+def _generations(stack_name: str, stack: Stack, today: date, clock: date) -> dict[str, Generation]:
+    return {
+        generation.key: generation
+        for name, credential in stack.credentials.items()
+        for generation in generations(stack_name, name, credential, today, clock)
+    }
+
+
+def generations(
+    stack: str, name: str, credential: Credential, today: date, clock: date | None = None
+) -> list[Generation]:
+    """The generations that live on `today`: the due one, and during the overlap the one before it.
+
+    Each credential turns on its own day: the offset comes from its name, so that not all turn at once.
+    """
+    period = int(credential.rotate_every[:-1])
+    overlap = int(credential.overlap[:-1])
+    offset = int.from_bytes(hashlib.sha256(f"{stack}/{name}".encode()).digest()[:8], "big") % period
+    number, age = divmod((today - EPOCH).days - offset, period)
+    live = [number - 1, number] if age < overlap else [number]
+    begin = EPOCH + timedelta(days=offset)
+
+    def end(n: int) -> date:
+        last = begin + timedelta(days=(n + 1) * period + overlap)
+        behind = (clock - last).days if clock is not None else -1
+        return last if behind < 0 else last + timedelta(days=(behind // period + 1) * period)
+
+    return [Generation(name, n, credential, end(n)) for n in live]
+
+
+# ------------------------------------------------------------------------------------------------- capacity
+
+
+def demands(inventory: Inventory, offers: Catalog, today: date) -> dict[str, list[Demand]]:
+    """By stack the machines that it must hold: pools first, then dedicated ones in the file's order.
+
+    What has ended counts no more; what begins later does. Several entries of a pair have their machines together.
+    Raises SliceFault for a slice that cannot be cut.
+    """
+    found: dict[str, list[Demand]] = {name: list(_pools(stack)) for name, stack in inventory.stacks.items()}
+    dedicated = {
+        n for n, offered in offers.by_name.items() if any(o.offer.mode is Mode.DEDICATED for o in offered)
+    }
+    sizes: dict[tuple[str, str], tuple[Shape | None, tuple[str, ...]]] = {}
+    by_pair: dict[tuple[str, str, str], Demand] = {}
+    for index, grant in inventory.grants.items():
+        for resource in grant.resources:
+            for offered in offers.offers(resource, grant.stack) if resource in dedicated else ():
+                if offered.offer.mode is not Mode.DEDICATED or _is_over(grant, offered.offer, today):
+                    continue
+                where = (offered.stack, offered.runner_class)
+                if where not in sizes:
+                    stack = inventory.stacks[offered.stack]
+                    sizes[where] = (capacity.shape(stack, offered.offer), _names(stack, offered.offer))
+                size, hosts = sizes[where]
+                pair, count = (*where, grant.repository), grant.count or 1
+                if size is not None and (pair not in by_pair or by_pair[pair].count < count):
+                    by_pair[pair] = Demand(offered.runner_class, index, count, size, hosts)
+    for (stack_name, _, _), demand in by_pair.items():
+        found[stack_name].append(demand)
+    return found
+
+
+def _pools(stack: Stack) -> Iterable[Demand]:
+    for runner_class, offer in stack.offers.items():
+        if offer.mode is Mode.POOL and (size := capacity.shape(stack, offer)) is not None:
+            yield Demand(runner_class, None, offer.size or 1, size, _names(stack, offer))
+
+
+def _is_over(grant: Grant, offer: Offer, today: date) -> bool:
+    return grant.expires is not None and today >= grant.expires + _stay(offer)
+
+
+def _stay(offer: Offer) -> timedelta:
+    return timedelta(days=-(-offer.max_hours // 24))
+
+
+def _names(stack: Stack, offer: Offer) -> tuple[str, ...]:
+    return tuple(host.name for host in capacity.hosts_of(stack, offer))
