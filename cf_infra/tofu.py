@@ -44,6 +44,9 @@ __all__ = [
 OLDEST = (1, 11, 0)
 BEFORE = (2, 0, 0)
 
+LOCK = ".terraform.lock.hcl"
+"""OpenTofu's own name for what providers a folder is locked to."""
+
 INHERITED = frozenset(
     [
         "PATH",
@@ -214,11 +217,10 @@ class Tofu:
         """Prepare the folder: providers, modules, and where the state is. False if that was already so.
 
         `state`: the file of backend `local`, or the settings of another backend. The configuration must have a
-        `backend` block for it. A lock file given by the tool is copied and only read.
+        `backend` block for it. The dependency lock is only read, see `_settle_lock`.
         """
         settings = {"path": self._state_path(state)} if isinstance(state, Path) else dict(state)
-        if self.tool.lock is not None:
-            _write_if_new(self.folder / ".terraform.lock.hcl", self.tool.lock.read_bytes())
+        self._settle_lock()
         if isinstance(state, Path) and recovery.restore(state):
             self._on_event(Event("text", f"{state} was cut off by a killed run: its backup is used.", "warn"))
         if isinstance(state, Path) and recovery.is_cut_off(state):
@@ -226,6 +228,25 @@ class Tofu:
         fresh = self._prepare(settings)
         self._take_what_was_left()
         return fresh
+
+    def _settle_lock(self) -> None:
+        """Have the dependency lock that fits the providers which are there.
+
+        Usually the compiled one does. Providers that another Go built, or those of somebody's own mirror, have other
+        hashes: those that set-up noted. Those of a registry have the ones that OpenTofu noted here the first time.
+        """
+        lock = self.folder / LOCK
+        if self.tool.lock is None:
+            own = self.folder / ".terraform" / LOCK
+            if own.exists():
+                _write_if_new(lock, own.read_bytes())
+            else:
+                lock.unlink(missing_ok=True)
+        elif not lock.exists() or not _hashes(lock) & _hashes(self.tool.lock):
+            if lock.exists():
+                text = f"The provider is not one of those that locks/ records: {self.tool.lock} is used."
+                self._on_event(Event("text", text, "warn"))
+            _write_if_new(lock, self.tool.lock.read_bytes())
 
     def begin(self, state: Path) -> None:
         """Write an empty local state where there is none yet; call it before the first plan.
@@ -251,6 +272,9 @@ class Tofu:
             arguments.append("-lockfile=readonly")
         self._run("init", ["init", "-json", "-input=false", *arguments])
         marker.parent.mkdir(exist_ok=True)  # a configuration without providers has no such folder
+        if self.tool.lock is None and (self.folder / LOCK).exists():
+            _write_if_new(marker.parent / LOCK, (self.folder / LOCK).read_bytes())
+            digest = self._init_digest(settings)
         marker.write_text(digest, encoding="utf-8")
         return True
 
@@ -498,7 +522,7 @@ def _configuration(folder: Path) -> Iterator[Path]:
     for base, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != ".terraform"]
         for name in names:
-            if name.endswith((".tf", ".tofu", ".tf.json", ".tofu.json")) or name == ".terraform.lock.hcl":
+            if name.endswith((".tf", ".tofu", ".tf.json", ".tofu.json")) or name == LOCK:
                 yield Path(base, name)
 
 
@@ -512,6 +536,11 @@ def _text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except OSError:
         return None
+
+
+def _hashes(lock: Path) -> set[str]:
+    """The hashes that a dependency lock allows for one provider (it names no other)."""
+    return set(re.findall(r'"(h1:[^"]+)"', lock.read_text(encoding="utf-8")))
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from tools import build, cache, environment, find, gobuild, parts, recipes, setup
-from tools.recipes import TOOLS
+from tools.locks import HEAD, merged
+from tools.recipes import CONSTRAINTS, TOOLS
 from tools.talk import SetupError, from_os_error
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -596,3 +597,23 @@ def test_an_installed_wheel_brings_what_the_clone_has(tmp_path: Path) -> None:
     assert {
         name if name.startswith("cf_infra/") else f"cf_infra/_project/{name}" for name in expected
     } <= names
+
+
+# --- locks/
+
+
+def test_committed_locks_name_what_is_pinned() -> None:
+    """Whoever moves a pin in tools/ has to move the lock, too."""
+    for name, constraint in CONSTRAINTS.items():
+        lock = (ROOT / "locks" / f"{name}.lock.hcl").read_text(encoding="utf-8")
+        assert f'"registry.opentofu.org/{TOOLS[name].provider}"' in lock
+        assert f'version     = "{TOOLS[name].version}"' in lock and f'constraints = "{constraint}"' in lock
+        assert '"h1:' in lock
+
+
+def test_hashes_of_one_version_are_kept_and_those_of_another_are_not() -> None:
+    made = 'provider "x" {\n  version     = "2"\n  hashes = [\n    "h1:b=",\n  ]\n}\n'
+    same = made.replace("h1:b=", "h1:a=")
+    assert re.findall(r'"(h1:.*)"', merged(made, same)) == ["h1:a=", "h1:b="]
+    assert re.findall(r'"(h1:.*)"', merged(made, same.replace('"2"', '"1"'))) == ["h1:b="]
+    assert merged(made, "") == HEAD + made
