@@ -49,7 +49,8 @@ class Folder:
         locks = read_tree(project_folder("locks"))
         for name in [name for name in files if name.endswith("/main.tf.json")]:
             (provider,) = orjson.loads(files[name])["terraform"]["required_providers"]
-            files[name.replace("main.tf.json", ".terraform.lock.hcl")] = locks[f"{provider}.lock.hcl"]
+            if lock := locks.get(f"{provider}.lock.hcl"):
+                files[name.replace("main.tf.json", ".terraform.lock.hcl")] = lock
         return files
 
 
