@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,16 @@ INHERITED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An OpenTofu that fits: the program, its CLI configuration and dependency lock (both optional), versions."""
+    """An OpenTofu that fits: the program, its CLI configuration and dependency lock (both optional), versions.
+
+    `locks`: further dependency locks, by the one provider that each of them names.
+    """
 
     tofu: Path
     tofurc: Path | None = None
     lock: Path | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    locks: Mapping[str, Path] = field(default_factory=dict)
 
 
 class TofuFailure(Failure):
@@ -108,7 +112,7 @@ def find(project: Path, environ: Mapping[str, str] | None = None) -> Tool:
                 hint="build the pinned one:\nmake setup",
             )
         )
-    return Tool(tool.tofu, tool.tofurc, tool.lock, {**tool.versions, "tofu": version})
+    return replace(tool, versions={**tool.versions, "tofu": version})
 
 
 def _pointed(pointer: Path) -> Tool:
@@ -121,10 +125,11 @@ def _pointed(pointer: Path) -> Tool:
             tofurc=here / said["tofurc"] if said.get("tofurc") else None,
             lock=here / said["lock"] if said.get("lock") else None,
             versions={str(k): str(v) for k, v in (said.get("versions") or {}).items()},
+            locks={str(k): here / v for k, v in (said.get("locks") or {}).items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise _missing(f"{pointer} cannot be used.") from None
-    for path in (tool.tofu, tool.tofurc, tool.lock):
+    for path in (tool.tofu, tool.tofurc, tool.lock, *tool.locks.values()):
         if path is not None and not path.exists():
             raise _missing(f"{pointer} points to {path}, which is not there.")
     return tool
