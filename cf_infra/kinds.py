@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from cf_infra import github_files, lab, openstack
@@ -38,7 +37,7 @@ def clouds(inventory: Inventory) -> Mapping[str, str | None]:
 
 def tool_for(kind: Kind, tool: Tool) -> Tool:
     """OpenTofu with the dependency lock that fits the kind: it must name just the providers that are used."""
-    return replace(tool, lock=tool.lock if kind is Kind.OPENSTACK else tool.locks.get("github"))
+    return tool.with_provider("openstack" if kind is Kind.OPENSTACK else "github")
 
 
 def login(folder: Folder, deployment: Deployment, stack: ResolvedStack) -> Login | GithubLogin:

@@ -68,9 +68,9 @@ INHERITED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An OpenTofu that fits: the program, its CLI configuration and dependency lock (both optional), versions.
+    """An OpenTofu that fits: the program, its CLI configuration (optional), versions, dependency locks.
 
-    `locks`: further dependency locks, by the one provider that each of them names.
+    `lock`: the one that is used, if any; `locks`: by provider (`openstack`, `github`), see `with_provider`.
     """
 
     tofu: Path
@@ -78,6 +78,10 @@ class Tool:
     lock: Path | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     locks: Mapping[str, Path] = field(default_factory=dict)
+
+    def with_provider(self, name: str) -> Tool:
+        """This OpenTofu for configurations that ask for one provider: a lock may name no other."""
+        return replace(self, lock=self.locks.get(name))
 
 
 class TofuFailure(Failure):
@@ -123,13 +127,12 @@ def _pointed(pointer: Path) -> Tool:
         tool = Tool(
             tofu=here / said["tofu"],
             tofurc=here / said["tofurc"] if said.get("tofurc") else None,
-            lock=here / said["lock"] if said.get("lock") else None,
             versions={str(k): str(v) for k, v in (said.get("versions") or {}).items()},
-            locks={str(k): here / v for k, v in (said.get("locks") or {}).items()},
-        )
+            locks={str(name): here / lock for name, lock in (said.get("locks") or {}).items()},
+        ).with_provider("openstack")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise _missing(f"{pointer} cannot be used.") from None
-    for path in (tool.tofu, tool.tofurc, tool.lock, *tool.locks.values()):
+    for path in (tool.tofu, tool.tofurc, *tool.locks.values()):
         if path is not None and not path.exists():
             raise _missing(f"{pointer} points to {path}, which is not there.")
     return tool
