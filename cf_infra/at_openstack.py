@@ -213,9 +213,7 @@ class AtOpenstack:
         made = tofu.output()["credentials"]["value"] if after.credentials else {}
         folder = self.folder
         resolved = folder.resolved()
-        return delivery.give(
-            self.deployment, resolved, folder.inventory, after, self.login, self.key, made
-        )
+        return delivery.give(self.deployment, resolved, folder.inventory, after, self.login, self.key, made)
 
     def withdraw(self) -> None:
         """Take the delivered files away."""
@@ -226,9 +224,7 @@ class AtOpenstack:
         del state
         return []
 
-    def checks(
-        self, connection: Any, before: InventoryFile, after: InventoryFile
-    ) -> dict[str, list[Check]]:
+    def checks(self, connection: Any, before: InventoryFile, after: InventoryFile) -> dict[str, list[Check]]:
         """Servers, list entries, flavors, logins and the project."""
         offers = self.stack.stack.offers
         return openstack_proof.checks_of(connection, before, after, self.deployment, offers, self.admin)

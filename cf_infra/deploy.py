@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,7 +198,7 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         strays=found.strays,
         destroy=wish.destroy,
         seen=found.seen,
-        manual=around.by_hand(lost),
+        manual=around.by_hand(ended_pairs(run.folder, deployment, wish.destroy)),
         hashes=[list(row) for row in summary.hashes],
     )
     record.save(deployment, saved)
@@ -231,6 +231,14 @@ def lost_pairs(folder: Folder, deployment: Deployment, destroy: bool) -> list[st
     stack = folder.resolved().stacks.get(deployment.stack)
     alive = () if destroy or stack is None else tuple(stack.access)
     return before.lost(alive, folder.today)
+
+
+def ended_pairs(folder: Folder, deployment: Deployment, destroy: bool) -> list[str]:
+    """All that had access and would have none, those whose known end has come as well."""
+    before = load_proven(deployment.state)
+    stack = folder.resolved().stacks.get(deployment.stack)
+    alive = set() if destroy or stack is None else set(stack.access)
+    return sorted(set(before.access) - alive) if before is not None else []
 
 
 def _unlisted(run: Run, shown: Mapping[str, Any]) -> set[str]:

@@ -41,7 +41,7 @@ def configuration(kind: Kind) -> JSON:
             "backend": {"local": {}},
         },
         # The token and another address of GitHub's API come from the environment of the run.
-        "provider": {"github": {"owner": "${var.organisation}"}},
+        "provider": {"github": {"owner": "${var.organisation}", "write_delay_ms": "${var.write_delay_ms}"}},
         "variable": {**_FROM_THE_SHELL, **variables},
         "import": [
             {"for_each": f"${{var.adopt.{sort}}}", "id": "${each.value}", "to": to}
@@ -51,7 +51,10 @@ def configuration(kind: Kind) -> JSON:
     }
 
 
-_FROM_THE_SHELL: dict[str, JSON] = {"organisation": {"type": "string"}}
+_FROM_THE_SHELL: dict[str, JSON] = {
+    "organisation": {"type": "string"},
+    "write_delay_ms": {"type": "number", "default": 1000},
+}
 # What is there already and in no state: by our key the provider's import id.
 _GITHUB_ADOPTED = {
     "files": "module.file.github_repository_file.this[each.key]",
@@ -80,6 +83,7 @@ _APP_VARIABLES: dict[str, JSON] = {
     "adopt": _adopt(_APP_ADOPTED),
     "installation": {"type": "string"},
     "repositories": {"type": "set(string)"},
+    "absent": {"type": "set(string)", "default": []},
 }
 _IDS = {"repository_ids": "${var.repository_ids}"}
 _GITHUB_MODULES: dict[str, JSON] = {
@@ -89,7 +93,10 @@ _GITHUB_MODULES: dict[str, JSON] = {
     "variable": {"variables": "${var.variables}", **_IDS},
 }
 _APP_MODULES: dict[str, JSON] = {
-    "app-access": {"installation": "${var.installation}", "repositories": "${var.repositories}"}
+    "app-access": {
+        "installation": "${var.installation}",
+        "repositories": "${setsubtract(var.repositories, var.absent)}",
+    }
 }
 
 # ------------------------------------------------------------------------------------------------- values
@@ -184,9 +191,7 @@ def without(listed: AccessList, withheld: Iterable[Row]) -> AccessList:
     repos = {policy.id: policy.repo for policy in listed.policies}
     controls = [
         control.model_copy(
-            update={
-                "policies": [p for p in control.policies if (repos[p], control.resource, p) not in gone]
-            }
+            update={"policies": [p for p in control.policies if (repos[p], control.resource, p) not in gone]}
         )
         for control in listed.access_control
     ]

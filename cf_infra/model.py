@@ -455,7 +455,7 @@ class GithubLogin(Frozen):
     """Where GitHub's REST API is, and in which variable of the environment its token stands."""
 
     api: Url = "https://api.github.com"
-    token: Variable = "env GITHUB_TOKEN"
+    token: Variable = "env GITHUB_TOKEN"  # noqa: S105
 
 
 class Settings(Frozen):

@@ -1,4 +1,4 @@
-"""What proves at an OpenStack that something revoked is gone: the servers, flavors, users and lists asked themselves."""
+"""What proves at an OpenStack that what was revoked is gone: servers, flavors, users and lists, each asked itself."""
 
 from __future__ import annotations
 

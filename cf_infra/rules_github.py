@@ -151,4 +151,3 @@ def kept_repository_has_no_grant(view: View) -> Iterator[Diagnostic]:
                         "selection, because GitHub keeps one.",
                         "keep a repository that builds nothing, such as `.github`",
                     )
-

@@ -139,8 +139,6 @@ class Surroundings(Protocol):
         """Who is named where, for the inventory: rows of place, repository and grants."""
         ...
 
-    def checks(
-        self, connection: Any, before: InventoryFile, after: InventoryFile
-    ) -> dict[str, list[Check]]:
+    def checks(self, connection: Any, before: InventoryFile, after: InventoryFile) -> dict[str, list[Check]]:
         """By grant, what has to be gone."""
         ...
