@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from cf_infra.access import AccessList
 from cf_infra.compile import compile_access
 from cf_infra.deployment import Deployment, InventoryFile, load_proven, resources
 from cf_infra.diagnostics import Diagnostic, Failure
-from cf_infra.github_files import ACCESS, grants_of, key_of_row, rows, values
+from cf_infra.github_files import ACCESS, grants_of, key_of_row, narrowed, rows, values, withheld_files
 from cf_infra.github_login import GithubLogin
 from cf_infra.github_parts import APP, FILE, GROUP, SECRET, SORTS, VARIABLE, Divider
 from cf_infra.github_rest import Github
@@ -182,17 +182,66 @@ class AtGithub:
 
     def unchanged(self, connection: Github, saved: Record) -> None:
         """Ensure the lists are those that the plan saw: nobody's edit is overwritten unseen."""
-        for path, seen in saved.seen.items():
-            found = connection.file(self.github.repository, path)
-            if (found[0] if found else "") != seen:
+        for path, now in self.seen(connection, saved).items():
+            if now != saved.seen[path]:
                 detail = (
                     f"Somebody changed {path} at {self.where} after the plan of `{self.stack.name}` was made."
                 )
                 hint = f"make a new plan, which shows the change:\ncf-infra plan {self.stack.name}"
                 raise Failure(Diagnostic("stale-plan", detail=detail, hint=hint))
 
+    def less(self, connection: Github, state: Mapping[str, Any]) -> JSON | None:
+        """The values without anything that is not there now; None if nobody loses anything."""
+        now = self._now(state)
+        if now.get("files"):
+            found = {path: connection.file(self.github.repository, path) for path in now["files"]}
+            now["files"] = {path: file[1] for path, file in found.items() if file is not None}
+        left = narrowed(self.values(), now)
+        return left if left != narrowed(now, now) else None
+
+    def _now(self, state: Mapping[str, Any]) -> JSON:
+        """What the state has, in the form of the stack's values."""
+        names = {number: name for name, number in self._ids().items() if number is not None}
+        now: JSON = {**self.values(), "files": {}, "runner_groups": {}, "secrets": {}, "variables": {}}
+        if self.stack.stack.kind is Kind.APP:
+            return {
+                **self.values(),
+                "repositories": sorted(name for kind, name in _known(state) if kind == APP),
+            }
+        for resource in resources(state.get("values") or {}):
+            kind, name, told = resource["type"], str(resource.get("index", "")), resource["values"]
+            chosen = [names.get(i, str(i)) for i in told.get("selected_repository_ids") or ()]
+            if kind == FILE:
+                now["files"][name] = told["content"]
+            elif kind == GROUP:
+                now["runner_groups"][name] = {
+                    "public": told["allows_public_repositories"],
+                    "repositories": chosen,
+                }
+            elif kind == SECRET:
+                now["secrets"][name] = chosen
+            elif kind == VARIABLE:
+                now["variables"][name] = {"value": told["value"], "repositories": chosen}
+        return now
+
+    def withholding(self, keys: Iterable[str], state: Mapping[str, Any]) -> JSON:
+        """The values without what pairs of a stack that failed would newly get."""
+        gone, now = set(keys), self._now(state)
+        access = {key: ends for key, ends in self.stack.access.items() if key not in gone}
+        folder = self.folder
+        stack = replace(self.stack, access=access)
+        left = values(stack, folder.resolved(), folder.inventory, self.direct)
+        if "files" in left:
+            left["files"] = withheld_files(left["files"], now["files"], gone, self._classes())
+        return left
+
+    def seen(self, connection: Github, saved: Record) -> dict[str, str]:
+        """The hashes of the lists."""
+        found = {path: connection.file(self.github.repository, path) for path in saved.seen}
+        return {path: file[0] if file else "" for path, file in found.items()}
+
     def take_back(self, destroy: bool) -> None:
-        """Lists are OpenTofu's here; see narrowing.py for what goes before machines do."""
+        """Lists are OpenTofu's here; `less` is what goes before machines do."""
 
     def clear(self, connection: Any, saved: Record, state: Callable[[], Mapping[str, Any]]) -> None:
         """Nothing of ours is ever in no state and in the way: what is there is adopted."""

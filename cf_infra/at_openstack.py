@@ -174,6 +174,20 @@ class AtOpenstack:
     def unchanged(self, connection: Any, saved: Record) -> None:
         """OpenTofu itself sees to that."""
 
+    def less(self, connection: Any, state: Mapping[str, Any]) -> JSON | None:
+        """Machines are not taken away before access is: see `take_back`."""
+        del connection, state
+
+    def withholding(self, keys: Iterable[str], state: Mapping[str, Any]) -> JSON:
+        """Machines wait for nobody."""
+        del keys, state
+        return values(self.stack)
+
+    def seen(self, connection: Any, saved: Record) -> dict[str, str]:
+        """Nothing has to stay as it was seen."""
+        del connection
+        return saved.seen
+
     def take_back(self, destroy: bool) -> None:
         """Shorten the delivered access list."""
         resolved, folder = self.folder.resolved(), self.folder

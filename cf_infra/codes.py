@@ -190,8 +190,9 @@ CODES: dict[str, Code] = {
     "withheld": _warning(
         "New access is withheld", "A stack failed, so its new labels are not opened; the next apply does it."
     ),
-    "by-hand": _warning(
-        "A step is left to do by hand", "A vendor's program cannot take it back; the receipt names it, too."
+    "access-first": _error(
+        "Access could not be taken back first",
+        "Machines go after the access to them; that failed, so this stack was not begun.",
     ),
     "undelivered": _warning(
         "Credential is not delivered",

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cf_infra import deploy, kinds, project, record, waves
+from cf_infra import deploy, kinds, project, record, rollout, waves
 from cf_infra.deployment import Deployment, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.model import Kind, Stack
@@ -229,14 +229,9 @@ def apply(options: Options, say: Say) -> Outcome:
     folders = {name: _folder_of(options, row) for name, row in saved.items()}
     settings = next(iter(folders.values())).inventory.settings
 
-    def one(name: str) -> deploy.Applied:
-        row = saved[name]
-        deployment = Deployment(options.root, name, row.cloud, row.own)
-        run = deploy.prepare(folders[name], deployment, _prefixed(say, name))
-        deploy.verify(run, row)
-        return deploy.apply_stack(run, row)
-
-    done, failed, interrupted = waves.in_parallel(names, one, options.jobs or settings.jobs)
+    whole = rollout.Rollout(saved, folders, lambda name: _prefixed(say, name), options.jobs or settings.jobs)
+    whole.run()
+    done = whole.done
     rows = [
         {
             "stack": name,
@@ -246,9 +241,11 @@ def apply(options: Options, say: Say) -> Outcome:
         }
         for name in names
     ]
-    found = [d for a in done.values() for d in a.diagnostics] + [d for ds in failed.values() for d in ds]
+    found = rollout.everything_said(whole)
     text = "".join(_applied_text(done[name]) for name in names if name in done)
-    return Outcome(rows, text, project.placed(next(iter(folders.values())), found), interrupted=interrupted)
+    return Outcome(
+        rows, text, project.placed(next(iter(folders.values())), found), interrupted=whole.interrupted
+    )
 
 
 def _folder_of(options: Options, saved: record.Record) -> Folder:

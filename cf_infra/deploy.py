@@ -316,7 +316,66 @@ def _stale(run: Run, why: str) -> Diagnostic:
     return Diagnostic("stale-plan", detail=detail, hint=hint)
 
 
-def apply_stack(run: Run, saved: record.Record) -> Applied:
+@dataclass(frozen=True)
+class Step:
+    """How far an apply of several stacks has come, for one of them.
+
+    `begun`: what takes away is done, so the rest needs a plan of its own; `withheld`: pairs that get nothing new,
+    because the stack with their machines failed.
+    """
+
+    begun: bool = False
+    withheld: frozenset[str] = frozenset()
+
+    @property
+    def changes_the_plan(self) -> bool:
+        """Is the saved plan file not what is to be done now?"""
+        return self.begun or bool(self.withheld)
+
+
+WHOLE = Step()
+
+
+def take_back_first(run: Run, saved: record.Record) -> record.Record | None:
+    """Of a saved plan only what takes access away. The record for the rest; None if there was nothing to do.
+
+    What is done here is within the saved plan: fewer entries of the same lists. Raises Failure.
+    """
+    deployment, around = run.deployment, run.around
+    write_tree(deployment.build, around.compiled(), keep=KEPT)
+    tofu = run.tofu(progress.words_of(saved.summary["items"]))
+    tofu.init(run.state)
+    with around.connected() as connection:
+        around.unchanged(connection, saved)
+        left = None if saved.destroy else around.less(connection, tofu.show_state())
+        if left is None:
+            return None
+        note_begun(deployment, around.identity(connection))
+        run.say("taking access back before machines go")
+        aside = deployment.plan.with_name("first.plan")
+        try:
+            _plan_again(run, tofu, saved, left, aside)
+            tofu.apply(aside)
+        finally:
+            aside.unlink(missing_ok=True)
+            write_tree(deployment.build, around.compiled(), keep=KEPT)
+            _note(run, tofu, connection, load_proven(deployment.state), saved, complete=False)
+        return replace(saved, seen=around.seen(connection, saved))
+
+
+def _plan_again(run: Run, tofu: Tofu, saved: record.Record, left: Mapping[str, Any], out: Path) -> None:
+    """A plan of a part of what was saved. Raises Failure("stale-plan") if it does anything else."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    write(run.deployment.build / "grants.auto.tfvars.json", orjson.dumps(left, option=options))
+    tofu.plan(out, secrets=run.around.secrets())
+    found = _summary(run, tofu, tofu.show_plan(out))
+    other = plan.beyond(found.hashes, saved.hashes)
+    if other or found.diagnostics:
+        listed = ", ".join(other[: plan.SHOWN_AT_MOST])
+        raise Failure(*found.diagnostics, _stale(run, f"something else would be done by now, at {listed}"))
+
+
+def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
     """Apply the saved plan; then ask the cloud what is gone, hand out what is new, write the inventory."""
     deployment, around = run.deployment, run.around
     before = load_proven(deployment.state)
@@ -328,6 +387,10 @@ def apply_stack(run: Run, saved: record.Record) -> Applied:
         around.unchanged(connection, saved)
         note_begun(deployment, around.identity(connection))
         around.clear(connection, saved, tofu.show_state)
+        if step.changes_the_plan and not saved.destroy:
+            values = around.withholding(step.withheld, tofu.show_state())
+            _plan_again(run, tofu, saved, values, deployment.plan)
+            run = _without(run, step.withheld)
         try:
             tofu.apply(deployment.plan)
         except Failure as failure:
@@ -350,6 +413,12 @@ def apply_stack(run: Run, saved: record.Record) -> Applied:
         raise Failure(*left)
     save_proven(deployment, after)
     return Applied(deployment, int(saved.summary.get("total", 0)), proven, [*tofu.warnings, *told])
+
+
+def _without(run: Run, withheld: frozenset[str]) -> Run:
+    """For the inventory: what is withheld is not had."""
+    access = {key: ends for key, ends in run.stack.access.items() if key not in withheld}
+    return replace(run, stack=replace(run.stack, access=access))
 
 
 def _note(

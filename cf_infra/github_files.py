@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cf_infra.access import AccessList, Policy, access_text, export_access, runners_text
+from cf_infra.access import (
+    AccessList,
+    Control,
+    Policy,
+    access_text,
+    export_access,
+    read_access,
+    runners_text,
+)
 from cf_infra.model import GithubAccess, Inventory, Kind, Stack
 from cf_infra.resolve import Resolved, ResolvedStack, followers
 
@@ -103,7 +111,10 @@ _APP_MODULES: dict[str, JSON] = {
 
 
 def values(stack: ResolvedStack, resolved: Resolved, inventory: Inventory, files: bool = True) -> JSON:
-    """grants.auto.tfvars.json. `files`: False where the lists go by pull request, and are no resources."""
+    """grants.auto.tfvars.json. `files`: False where the lists go by pull request, and are no resources.
+
+    Groups, secrets and variables follow `stack.access`, the lists follow `resolved`.
+    """
     if stack.stack.kind is Kind.APP:
         return _app_values(stack)
     github = stack.stack.github or GithubAccess()
@@ -205,6 +216,61 @@ def without(listed: AccessList, withheld: Iterable[Row]) -> AccessList:
 def is_ours(stack: Stack) -> bool:
     """Do we keep something for this stack at GitHub? Of an app without an installation nobody knows where."""
     return stack.kind is Kind.GITHUB or (stack.kind is Kind.APP and stack.app is not None)
+
+
+def narrowed(wanted: JSON, now: JSON) -> JSON:
+    """The values with nothing in them that is not there now: what takes away, and gives nobody anything new."""
+    if "installation" in wanted:
+        return {**wanted, "repositories": _both(wanted["repositories"], now["repositories"])}
+    result: JSON = {**wanted, "files": {}, "secrets": {}, "variables": {}, "runner_groups": {}}
+    for name, content in now["files"].items():
+        if name in wanted["files"]:
+            result["files"][name] = (
+                _common_text(content, wanted["files"][name]) if name == ACCESS else content
+            )
+    for name in wanted["secrets"].keys() & now["secrets"].keys():
+        result["secrets"][name] = _both(wanted["secrets"][name], now["secrets"][name])
+    for part in ("variables", "runner_groups"):
+        for name in wanted[part].keys() & now[part].keys():
+            both = _both(wanted[part][name]["repositories"], now[part][name]["repositories"])
+            result[part][name] = {**now[part][name], "repositories": both}
+    return result
+
+
+def _both(one: Iterable[str], other: Iterable[str]) -> list[str]:
+    return sorted(set(one) & set(other))
+
+
+def _common_text(old: str, new: str) -> str:
+    before, after = read_access(old.encode(), ACCESS), read_access(new.encode(), ACCESS)
+    left = common(before, after)
+    return old if rows(left) == rows(before) else access_text(left)
+
+
+def common(old: AccessList, new: AccessList) -> AccessList:
+    """What both give: the list that stands while machines are changed, when nobody may get more yet."""
+    policies = {p.id: p for p in old.policies}
+    kept = {p.id for p in new.policies if policies.get(p.id) == p}
+    opened = {c.resource: set(c.policies) for c in old.access_control}
+    controls = [
+        Control(
+            resource=c.resource, policies=[p for p in c.policies if p in kept & opened.get(c.resource, set())]
+        )
+        for c in new.access_control
+    ]
+    return AccessList(policies=[p for p in new.policies if p.id in kept], access_control=controls)
+
+
+def withheld_files(
+    files: Mapping[str, str], now: Mapping[str, str], keys: set[str], classes: Mapping[str, str]
+) -> JSON:
+    """The lists without the entries of `keys`; the runners' list stays as it is, or waits if there is none."""
+    if not files:
+        return {}
+    listed = read_access(files[ACCESS].encode(), ACCESS)
+    left = without(listed, [row for row in rows(listed) if key_of_row(row, classes) in keys])
+    runners = {RUNNERS: now[RUNNERS]} if RUNNERS in now else {}
+    return {ACCESS: access_text(left), **runners}
 
 
 def keeps_lists(stacks: Mapping[str, Stack]) -> bool:

@@ -175,6 +175,30 @@ def _told(change: Mapping[str, Any], parts: Parts) -> bool:
     return bool(parts.parts) and not told.get("importing") and parts.attributes.issuperset(changed)
 
 
+Hash = Sequence[str]
+"""(address, action, hash) of one thing that a plan does."""
+
+
+def beyond(hashes: Iterable[Hash], covered: Iterable[Hash]) -> list[str]:
+    """The addresses at which a plan does something that another one, the reviewed one, does not.
+
+    A part that the other one changes may go first and come later. Of a resource with parts the parts count, since
+    the whole may be done in two steps.
+    """
+    allowed = {(address, action): value for address, action, value in covered}
+    divided = {address.partition("#")[0] for address, _ in allowed if "#" in address}
+    found = []
+    for address, action, value in hashes:
+        changed = allowed.get((address, "update")) if "#" in address else None
+        good = (
+            allowed.get((address, action)) == value
+            or (changed is not None and (action == "delete" or changed == value))
+            or ("#" not in address and address in divided and action == "update")
+        )
+        found += [] if good else [address]
+    return sorted(found)
+
+
 def _readable(shown: Mapping[str, Any]) -> None:
     version = str(shown.get("format_version", ""))
     if not re.fullmatch(r"1\.\d+", version):

@@ -115,6 +115,18 @@ class Surroundings(Protocol):
         """Ensure that what the plan saw is still so. Raises Failure("stale-plan")."""
         ...
 
+    def less(self, connection: Any, state: Mapping[str, Any]) -> JSON | None:
+        """The stack's values with nothing new in them, to be applied before machines go; None if nothing is lost."""
+        ...
+
+    def withholding(self, keys: Iterable[str], state: Mapping[str, Any]) -> JSON:
+        """The stack's values without what these pairs would newly get."""
+        ...
+
+    def seen(self, connection: Any, saved: Record) -> dict[str, str]:
+        """As `Found.seen`, after a step of our own."""
+        ...
+
     def take_back(self, destroy: bool) -> None:
         """First half of an apply: who is to lose access by `lists` loses it now."""
         ...

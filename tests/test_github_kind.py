@@ -111,7 +111,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
     tool = tool_or_skip()
     if "github" not in tool.locks:
         pytest.skip("The provider integrations/github was not built. Run `make setup`.")
@@ -119,7 +121,9 @@ def world(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     state.add_member("operator", owner=True)
     state.add_token(TOKEN, "operator", scopes=["repo", "admin:org"])
     state.add_repository(".cirun", files={"README.md": "# Access\n"})
-    made = [state.add_repository(n) for n in ("pytorch-cpu-feedstock", "llama.cpp-feedstock", "admin-requests")]
+    made = [
+        state.add_repository(n) for n in ("pytorch-cpu-feedstock", "llama.cpp-feedstock", "admin-requests")
+    ]
     state.secrets["STAGING"] = Secret("selected", {made[2].id}, name="STAGING")
     installation = state.add_installation("namespace", made[2])
     key = tmp_path / "key"
@@ -186,3 +190,107 @@ def test_a_grant_is_opened_everywhere_and_taken_back_everywhere(world: World) ->
     assert all(row["items"] == [] for row in world("plan")["stacks"])
     for path in world.root.rglob("*"):
         assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
+
+
+def test_a_list_that_is_there_is_adopted_and_hand_edits_are_shown(world: World) -> None:
+    """Nobody's edit is overwritten unseen: not at the first plan, not later, not between plan and apply."""
+    theirs = (
+        "version: 1\npolicies:\n  - id: numpy-policy\n    repo: numpy-feedstock\n    roles: [admin]\n"
+        "access_control:\n  - resource: cirun-gpu-large\n    policies: [numpy-policy]\n"
+    )
+    world.edit(".access.yml", theirs)
+    planned = world("plan", "access")
+    by_address = {item["address"]: item for item in stack(planned, "access")["items"]}
+    entry_of = 'module.file.github_repository_file.this[".access.yml"]#'
+    gone = by_address[f"{entry_of}numpy-feedstock/cirun-gpu-large/numpy-policy"]
+    assert gone["action"] == "delete" and gone["grants"] == ["numpy-feedstock/gpu-large"]
+    assert stack(planned, "access")["refused"] is False
+    world("apply", "access")
+    assert "numpy" not in (world.file(".access.yml") or "")
+
+    ours = world.file(".access.yml") or ""
+    world.edit(".access.yml", theirs)
+    planned = world("plan", "access")
+    told = [d for d in planned["diagnostics"] if d["code"] == "changed-by-others"]
+    assert (
+        len(told) == 1 and "added: access list: numpy-feedstock may use cirun-gpu-large" in told[0]["detail"]
+    )
+    assert "taken away: access list: pytorch-cpu-feedstock" in told[0]["detail"]
+    assert world.file(".access.yml") == theirs
+
+    world.edit(".access.yml", theirs + "# and again\n")
+    refused = world("apply", "access", code=1)
+    assert [d["code"] for d in refused["diagnostics"]] == ["stale-plan"]
+    assert world.file(".access.yml") == theirs + "# and again\n"
+    world("plan", "access")
+    world("apply", "access")
+    assert world.file(".access.yml") == ours
+
+
+def test_emptying_the_list_is_refused(world: World) -> None:
+    """Also where nothing was ever applied from here: what the list at GitHub has counts."""
+    names = [f"package-{n}" for n in range(6)]
+    world.edit(
+        ".access.yml",
+        "version: 1\npolicies:\n"
+        + "".join(f"  - {{id: {n}, repo: {n}-feedstock, roles: [admin]}}\n" for n in names)
+        + f"access_control:\n  - {{resource: cirun-gpu-large, policies: [{', '.join(names)}]}}\n",
+    )
+    planned = stack(world("plan", "access"), "access")
+    assert planned["refused"] and planned["refusals"][0]["code"] == "too-many-deletes"
+    assert len(planned["lost"]) == 6
+    assert [d["code"] for d in world("apply", "access", code=1)["diagnostics"]] == ["too-many-deletes"]
+    assert "package-5" in (world.file(".access.yml") or "")
+
+
+def test_what_is_not_at_github_gets_nothing(world: World) -> None:
+    """A repository that was renamed or never was, and one that somebody chose for the app by hand."""
+    moved = world.state.repository(ORG, "llama.cpp-feedstock")
+    assert moved is not None
+    world.state.move(moved, "llama-feedstock")
+    world.app.repositories.add(moved.id)
+    planned = world("plan", "access", "namespace")
+    told = {d["code"]: d["detail"] for d in planned["diagnostics"]}
+    assert "is called conda-forge/llama-feedstock now" in told["no-repository"]
+    assert "llama-feedstock" in told["undeclared"]
+    world("apply", "access", "namespace")
+    assert world.group() == {"pytorch-cpu-feedstock"}
+    assert world.chosen(world.app) == {"admin-requests", "llama-feedstock"}
+
+
+@pytest.mark.parametrize(
+    ("break_it", "code", "says"),
+    [
+        (lambda w: w.state.secrets.clear(), "not-at-github", "gh secret set STAGING"),
+        (lambda w: setattr(w.app, "selection", "all"), "not-at-github", "for all repositories"),
+        (lambda w: w.state.installations.clear(), "not-at-github", "no installation"),
+        (lambda w: w.state.tokens.clear(), "login-refused", "does not take the token"),
+        (lambda w: w.edit(".access.yml", "policies: nobody\n"), "bad-access-list", "cannot be read"),
+    ],
+)
+def test_what_has_to_be_made_by_hand_is_said(world: World, break_it: Any, code: str, says: str) -> None:
+    break_it(world)
+    told = world("plan", "access", "namespace", code=1)["diagnostics"]
+    assert code in {d["code"] for d in told}
+    assert any(says in d["detail"] + d["hint"] for d in told)
+    assert not any(request.method in ("PUT", "POST", "PATCH", "DELETE") for request in world.github.log)
+
+
+def test_a_whole_stack_goes_only_when_it_is_allowed(world: World) -> None:
+    world("plan")
+    world("apply")
+    (world.root / "stacks" / "access.yaml").unlink()
+    planned = stack(world("plan"), "access")
+    assert planned["refused"] and planned["destroy"] > 0
+    number = int(planned["refusals"][0]["hint"].partition("access=")[2].split()[0])
+    allowed = f"version: 1\noverrides:\n  - {{stack: access, destroy: {number}, reason: moves, until: 2100-01-01}}\n"
+    world.write(overrides=allowed.encode())
+    assert not stack(world("plan"), "access")["refused"]
+    applied = stack(world("apply", "access"), "access")
+    assert world.file(".access.yml") is None and world.group() == set()
+    assert "CF_GPU_RUNNER" not in world.state.variables
+    assert world.chosen(world.state.secrets["STAGING"]) == set()
+    assert {r["grant"] for r in applied["receipts"]} >= {"llama.cpp-feedstock/gpu-large"}
+    assert world.chosen(world.app) == {"admin-requests", "llama.cpp-feedstock"}, (
+        "the app has a stack of its own"
+    )
