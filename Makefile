@@ -18,7 +18,7 @@ timed = start=$$(date +%s); $(2); code=$$?; echo "$(1): $$(($$(date +%s) - start
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing: Python packages, OpenTofu and its provider, the sandbox
+setup: ## Install what is missing: Python packages, OpenTofu and its providers, the sandbox
 	@$(PYTHON) tools/setup.py
 
 check: setup ## Check grants.yaml and stacks/: no network, changes nothing

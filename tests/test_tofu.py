@@ -84,9 +84,13 @@ class TestFind:
         self.version(tmp_path / "bin" / "tofu", "1.11.0")
         rc = tmp_path / "tofurc"
         rc.write_text("")
-        self.pointer(tmp_path, pinned, tofurc=str(rc), lock=None, versions={"openstack": "1.54.1"})
+        lock = tmp_path / "openstack.lock.hcl"
+        lock.write_text("")
+        locks = {"openstack": str(lock)}
+        self.pointer(tmp_path, pinned, tofurc=str(rc), locks=locks, versions={"openstack": "1.54.1"})
         found = find(tmp_path, {"PATH": str(tmp_path / "bin")})
-        assert (found.tofu, found.tofurc, found.lock) == (pinned, rc, None)
+        assert (found.tofu, found.tofurc, found.lock) == (pinned, rc, lock)
+        assert found.with_provider("github").lock is None
         assert found.versions == {"openstack": "1.54.1", "tofu": "1.12.6-dev"}
 
     def test_the_path_serves_where_nothing_was_built(self, tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ FILE = Path(__file__).with_name("openapi.json")
 BY_ID = re.compile(r"/repositories/(\d+)(/.*)?")
 #: Parameters that clients send and GitHub ignores: go-github pages whatever it lists.
 IGNORED_PARAMETERS = {"per_page", "page"}
+#: Keys of bodies that clients send and GitHub ignores. go-github's DeleteFile (v82, repos_contents.go) sends the same
+#: options as its CreateFile, and the provider fills in the content.
+IGNORED_KEYS = {"DELETE /repos/{owner}/{repo}/contents/{path}": {"content"}}
 #: Statuses that any operation can have: bad credentials, limits, redirects and faults of the server are described
 #: in prose only ("Best practices for using the REST API").
 ANYWHERE = frozenset({301, 304, 307, 400, 401, 403, 404, 409, 415, 422, 429, 500, 502, 503})
@@ -106,8 +109,8 @@ class Description:
             return
         schema = operation.body["schema"]
         yield from self._faults(schema, body, "body")
-        known = set(_properties(schema))
-        if isinstance(body, dict) and known and not schema.get("additionalProperties"):
+        known = set(_properties(schema)) | IGNORED_KEYS.get(operation.name, set())
+        if isinstance(body, dict) and not schema.get("additionalProperties"):
             yield from (
                 f"the body has `{key}`, which is not described" for key in sorted(body.keys() - known)
             )

@@ -103,7 +103,8 @@ class Service:
     #: Requests and answers that are not as GitHub describes them: a test that leaves one here fails.
     violations: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    limits: dict[str, Limit] = field(default_factory=dict)
+    #: By token.
+    limits: dict[str, Limit] = field(default_factory=dict, repr=False)
     limit: int = LIMIT
     #: Whether the primary limit is told as 429 (both are documented) and not as 403.
     limit_status: int = 403

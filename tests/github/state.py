@@ -202,7 +202,7 @@ class State:
     variables: dict[str, Variable] = field(default_factory=dict)
     installations: dict[int, Installation] = field(default_factory=dict)
     #: By the token itself: the only place of the stand-in that holds one.
-    tokens: dict[str, Token] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict, repr=False)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1000))
 
     def __post_init__(self) -> None:

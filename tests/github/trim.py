@@ -6,7 +6,7 @@
 Kept: the operations of OPERATIONS, with their parameters, bodies, answers and every schema that those name. Left
 out: prose, examples and what only documentation needs. OpenAPI 3.0's `nullable` becomes JSON Schema's `null`, so
 that any validator of JSON Schema reads the result. Nothing else is changed; what GitHub really does differently
-stands in DEVIATIONS of description.py, each with its reason.
+stands at the head of description.py, each with its reason.
 """
 
 from __future__ import annotations
