@@ -177,6 +177,7 @@ class AtOpenstack:
     def less(self, connection: Any, state: Mapping[str, Any]) -> JSON | None:
         """Machines are not taken away before access is: see `take_back`."""
         del connection, state
+        return None
 
     def withholding(self, keys: Iterable[str], state: Mapping[str, Any]) -> JSON:
         """Machines wait for nobody."""

@@ -15,7 +15,6 @@ import orjson
 
 from cf_infra.access import (
     AccessList,
-    Policy,
     access_text,
     export_access,
     read_access,

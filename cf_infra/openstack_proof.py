@@ -9,8 +9,8 @@ from typing import Any
 
 from cf_infra import openstack
 from cf_infra.access import read_access
-from cf_infra.delivery import ACCESS
 from cf_infra.deployment import Deployment, InventoryFile
+from cf_infra.github_files import ACCESS
 from cf_infra.model import Offer
 from cf_infra.surroundings import Check
 

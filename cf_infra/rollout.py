@@ -35,12 +35,15 @@ class Rollout:
     def run(self) -> None:
         """Do it all. What fails is kept; nothing is begun after an interruption."""
         first, access = self._wave(1), self._wave(2)
-        if first and access:
-            self._take_back(access)
-            self._hold_back(first)
-        self._apply(first, lambda name: deploy.WHOLE)
+        leaving = [name for name in access if self.saved[name].destroy]
+        staying = [name for name in access if name not in leaving]
+        self._apply(leaving)
+        if first and staying:
+            self._take_back(staying)
+        self._hold_back(first)
+        self._apply(first)
         withheld = self._withheld(first)
-        self._apply(access, lambda name: deploy.Step(name in self.begun, withheld.get(name, frozenset())))
+        self._apply(staying, lambda name: deploy.Step(name in self.begun, withheld.get(name, frozenset())))
 
     def _wave(self, number: int) -> list[str]:
         def wave(name: str) -> int:
@@ -81,7 +84,7 @@ class Rollout:
                 hint = "mend what failed there, make new plans and apply them:\ncf-infra plan"
                 self.failed[name] = [Diagnostic("access-first", detail=detail, hint=hint)]
 
-    def _apply(self, names: list[str], step: Callable[[str], deploy.Step]) -> None:
+    def _apply(self, names: list[str], step: Callable[[str], deploy.Step] = lambda _: deploy.WHOLE) -> None:
         def one(name: str) -> deploy.Applied:
             run, saved = self._prepared(name), self.saved[name]
             if name not in self.begun:
