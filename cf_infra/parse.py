@@ -143,9 +143,9 @@ def _stack(name: str, ending: str, file: str, raw: bytes, faults: list[Diagnosti
     secrets = list(_secret_keys(value, file, ()))
     others: list[Diagnostic] = []
     stack = validated(value, Stack, file, others)
-    # A key that is refused as a secret is not told again as one that is unknown.
-    places = {d.path for d in secrets}
-    faults += [*secrets, *(d for d in others if d.path not in places)]
+    # A key that is refused as a secret is not told again as one that is unknown, nor what stands below it.
+    places = [d.path or () for d in secrets]
+    faults += [*secrets, *(d for d in others if not any((d.path or ())[: len(p)] == p for p in places))]
     return None if secrets else stack
 
 
@@ -216,11 +216,11 @@ def is_mapping(
     return False
 
 
-def _names_only(path: Path, value: Any) -> bool:
-    """True where keys are names of secrets that are kept elsewhere, and no value can stand."""
-    if path == ("github", "secrets"):
-        return isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())
-    return path[:-1] in (("credentials",), ("github", "secrets"))
+def _is_secret(path: Path, value: Any) -> bool:
+    """True where a secret may stand. `credentials` and `github.secrets` have names of those that are kept elsewhere."""
+    if path[:2] == ("github", "secrets"):
+        return not isinstance(value, dict) if len(path) < 4 else path[3] != "resources"
+    return path[:-1] != ("credentials",) and bool(_SECRET.search(str(path[-1])))
 
 
 def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
@@ -231,7 +231,7 @@ def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
         return
     for key, item in value.items():
         here = (*path, str(key))
-        if _SECRET.search(str(key)) and not _names_only(here, item):
+        if _is_secret(here, item):
             yield Diagnostic(
                 SECRET,
                 file=file,

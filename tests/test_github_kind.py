@@ -10,7 +10,12 @@ import pytest
 from real_tofu import tool_or_skip
 from roots import Runner, write_root
 
-from cf_infra import keys
+from cf_infra import deploy, keys, record
+from cf_infra.access import AccessList
+from cf_infra.deployment import Deployment
+from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.github_files import rows
+from cf_infra.github_parts import listed
 from tests.github import Standin, State
 from tests.github.state import Installation, Secret, Selection
 
@@ -293,3 +298,109 @@ def test_a_whole_stack_goes_only_when_it_is_allowed(world: World) -> None:
     assert world.chosen(world.app) == {"admin-requests", "llama.cpp-feedstock"}, (
         "the app has a stack of its own"
     )
+
+
+# ------------------------------------------------------------------------------------ order and failures
+
+LAB = b"""\
+version: 1
+kind: openstack
+cloud: nowhere
+donor: {name: Lab}
+hosts: [{name: one, vcpus: 8, memory_gib: 32, disk_gib: 100}]
+images: {ubuntu: {name: ubuntu}}
+offers:
+  gpu-lab: {slice: 1/2, image: ubuntu, via: cirun, mode: on-demand, label: cirun-lab}
+"""
+
+
+class Machines:
+    """In the place of a cloud: the saved plan of `lab`, and what the access list was when its turn came."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world, self.fails, self.seen = world, False, list[str | None]()
+        prepare, verify, apply_stack = deploy.prepare, deploy.verify, deploy.apply_stack
+
+        def prepared(folder: Any, deployment: Deployment, say: Any) -> Any:
+            return deployment if deployment.stack == "lab" else prepare(folder, deployment, say)
+
+        def applied(run: Any, saved: Any, step: deploy.Step = deploy.WHOLE) -> deploy.Applied:
+            return self.apply(run) if isinstance(run, Deployment) else apply_stack(run, saved, step)
+
+        monkeypatch.setattr(deploy, "prepare", prepared)
+        monkeypatch.setattr(
+            deploy, "verify", lambda run, saved: None if isinstance(run, Deployment) else verify(run, saved)
+        )
+        monkeypatch.setattr(deploy, "apply_stack", applied)
+
+    def plan(self, **counts: int) -> None:
+        """Save a plan of `lab` that does so much."""
+        deployment = Deployment(self.world.root, "lab", "nowhere", True)
+        summary = {"add": 0, "change": 0, "replace": 0, "destroy": 0, "total": 0, "items": [], **counts}
+        day = {"today": DAY, "clock": DAY, "head": "", "inputs": {}, "compiled": ""}
+        digests = {"review_digest": "", "plan_digest": "", "summary": summary}
+        record.save(deployment, record.Record(stack="lab", cloud="nowhere", own=True, **day, **digests))
+        deployment.plan.write_bytes(b"")
+
+    def apply(self, deployment: Deployment) -> deploy.Applied:
+        self.seen.append(self.world.file(".access.yml"))
+        if self.fails:
+            raise Failure(Diagnostic("tofu-failed", detail="No valid host was found."))
+        return deploy.Applied(deployment, 0, [], [])
+
+
+@pytest.fixture
+def machines(world: World, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    world.write(stacks__lab=LAB, grants=grants(entry("pytorch-cpu", "gpu-large", "cpu-large")))
+    world("plan", "access", "namespace")
+    world("apply", "access", "namespace")
+    world.write(grants=grants(entry("pytorch-cpu", "cpu-large"), entry("llama.cpp", "gpu-lab", "gpu-large")))
+    return Machines(world, monkeypatch)
+
+
+def test_access_goes_before_machines_and_comes_after_them(world: World, machines: Machines) -> None:
+    world("plan", "access", "namespace")
+    machines.plan(destroy=1)
+    applied = world("apply")
+    (during,) = machines.seen
+    assert [row[:2] for row in rows(listed(during) or AccessList())] == [
+        ("pytorch-cpu-feedstock", "cirun-cpu-large")
+    ]
+    after = world.file(".access.yml") or ""
+    assert "resource: cirun-lab" in after and "resource: cirun-gpu-large" in after
+    assert world.group() == {"llama.cpp-feedstock"}
+    (receipt,) = stack(applied, "access")["receipts"]
+    assert receipt["grant"] == "pytorch-cpu-feedstock/gpu-large"
+    assert all(row["items"] == [] for row in world("plan", "access", "namespace")["stacks"])
+
+
+def test_a_stack_that_fails_withholds_its_new_labels(world: World, machines: Machines) -> None:
+    world("plan", "access", "namespace")
+    machines.plan(add=1)
+    machines.fails = True
+    told = world("apply", code=1)
+    assert [d["code"] for d in told["diagnostics"] if d["severity"] == "warning"] == ["withheld"]
+    assert (
+        "llama.cpp-feedstock/gpu-lab" in told["diagnostics"][-1]["detail"] + told["diagnostics"][0]["detail"]
+    )
+    after = world.file(".access.yml") or ""
+    assert "cirun-lab" not in after, "nobody serves it"
+    assert "llama.cpp-feedstock" in after, "what other stacks serve is opened"
+
+    machines.fails = False
+    planned = stack(world("plan", "access"), "access")
+    assert [i["grants"] for i in planned["items"] if i["action"] == "create"] == [
+        ["llama.cpp-feedstock/gpu-lab"]
+    ]
+    machines.plan(add=1)
+    world("apply")
+    assert "resource: cirun-lab" in (world.file(".access.yml") or "")
+
+
+def test_no_machine_goes_while_its_access_cannot_be_taken_back(world: World, machines: Machines) -> None:
+    world("plan", "access", "namespace")
+    machines.plan(destroy=1)
+    world.edit(".access.yml", (world.file(".access.yml") or "") + "# somebody was here\n")
+    told = world("apply", code=1)
+    assert {d["code"] for d in told["diagnostics"]} == {"stale-plan", "access-first"}
+    assert machines.seen == []
