@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -16,10 +16,10 @@ from cf_infra.access import AccessList
 from cf_infra.compile import compile_access
 from cf_infra.deployment import Deployment, InventoryFile, load_proven, resources
 from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.github import Github, Repository
 from cf_infra.github_files import ACCESS, grants_of, key_of_row, narrowed, rows, values, withheld_files
 from cf_infra.github_login import GithubLogin
 from cf_infra.github_parts import APP, FILE, GROUP, SECRET, SORTS, VARIABLE, Divider
-from cf_infra.github_rest import Github
 from cf_infra.model import Delivery, GithubAccess, Kind
 from cf_infra.plan import Divide
 from cf_infra.project import CLOUD_VALUES, Folder
@@ -69,7 +69,7 @@ class AtGithub:
 
     def hidden(self) -> Iterable[str]:
         """The token."""
-        return [self.login.token]
+        return [self.login.token.value]
 
     def compiled(self) -> dict[str, bytes]:
         """The stack's folder as it must be."""
@@ -82,11 +82,11 @@ class AtGithub:
 
     def connected(self) -> AbstractContextManager[Any]:
         """A client; the first question shows whether its token is taken."""
-        return closing(Github(self.login, self.say))
+        return closing(self.login.client(self.say))
 
     def identity(self, connection: Github) -> str:
         """The organisation's number at this GitHub: a name can be taken over, a number cannot."""
-        return f"{self.login.api}/{connection.organisation()['id']}"
+        return f"{self.login.api}/{connection.account().id}"
 
     # ------------------------------------------------------------------------------------------- plan
 
@@ -195,7 +195,7 @@ class AtGithub:
         now = self._now(state)
         if now.get("files"):
             found = {path: connection.file(self.github.repository, path) for path in now["files"]}
-            now["files"] = {path: file[1] for path, file in found.items() if file is not None}
+            now["files"] = {path: file.content.decode() for path, file in found.items() if file is not None}
         left = narrowed(self.values(), now)
         return left if left != narrowed(now, now) else None
 
@@ -238,7 +238,7 @@ class AtGithub:
     def seen(self, connection: Github, saved: Record) -> dict[str, str]:
         """The hashes of the lists."""
         found = {path: connection.file(self.github.repository, path) for path in saved.seen}
-        return {path: file[0] if file else "" for path, file in found.items()}
+        return {path: file.sha if file else "" for path, file in found.items()}
 
     def take_back(self, destroy: bool) -> None:
         """Lists are OpenTofu's here; `less` is what goes before machines do."""
@@ -296,7 +296,7 @@ class AtGithub:
         """For each grant that ended, every place that named its repository and should not any more."""
         there = {_place(row) for row in after.holds}
         ended = before.access.keys() - after.access.keys()
-        ask = Ask(connection, self.login.organisation, self.github.repository)
+        ask = Ask(connection, self.github.repository)
         found: dict[str, list[Check]] = {}
         for row in before.holds:
             if _place(row) in there:
@@ -328,9 +328,8 @@ def _known(state: Mapping[str, Any]) -> set[tuple[str, str]]:
 class Ask:
     """Asks GitHub itself whether a repository is still named somewhere; each list is fetched once a try."""
 
-    def __init__(self, connection: Github, organisation: str, repository: str) -> None:
+    def __init__(self, connection: Github, repository: str) -> None:
         self._github = connection
-        self._org = f"/orgs/{organisation}/actions"
         self._repository = repository
         self._named = cache(self._read)
 
@@ -348,22 +347,23 @@ class Ask:
         """The repositories that are named there now, in small letters."""
         return frozenset(repository.lower() for repository in self._names(place, name))
 
-    def _names(self, place: str, name: str) -> Iterator[str]:
+    def _names(self, place: str, name: str) -> Iterable[str]:
         if place == "access list":
-            found = self._github.file(self._repository, ACCESS)
-            listed = github_parts.listed(found[1] if found else None)
-            if listed is None:
-                raise Failure(github_look.unreadable(self._repository))
-            yield from (repository for repository, label, _ in rows(listed) if label == name)
-            return
-        path = self._path(place, name)
-        yield from (str(row["name"]) for row in (self._github.all(path, "repositories") if path else ()))
+            listed = github_look.access_list(self._github, self._repository)
+            return [repository for repository, label, _ in rows(listed) if label == name]
+        return [repository.name for repository in self._selected(place, name)]
 
-    def _path(self, place: str, name: str) -> str | None:
-        if place == "app":
-            return f"/user/installations/{name}/repositories"
-        if place == "runner group":
-            groups = self._github.all(f"{self._org}/runner-groups", "runner_groups")
-            number = next((group["id"] for group in groups if group["name"] == name), None)
-            return f"{self._org}/runner-groups/{number}/repositories" if number is not None else None
-        return f"{self._org}/{place}s/{name}/repositories"
+    def _selected(self, place: str, name: str) -> Iterable[Repository]:
+        try:
+            if place == "app":
+                return self._github.installation_repositories(int(name))
+            if place == "secret":
+                return self._github.secret_repositories(name)
+            if place == "variable":
+                return self._github.variable_repositories(name)
+            groups = [group.id for group in self._github.runner_groups() if group.name == name]
+            return self._github.group_repositories(groups[0]) if groups else ()
+        except Failure as failure:
+            if [fault.code for fault in failure.diagnostics] != ["not-at-github"]:
+                raise
+            return ()  # the whole place is gone

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from cf_infra import github_parts
+from cf_infra.access import AccessList
 from cf_infra.diagnostics import Diagnostic, Failure, some
+from cf_infra.github import Github
 from cf_infra.github_files import ACCESS
 from cf_infra.github_login import GithubLogin
 from cf_infra.github_parts import APP, FILE, GROUP, SECRET, VARIABLE
-from cf_infra.github_rest import Github
 from cf_infra.surroundings import JSON, Found
 
 WRITE_DELAY = 1000
@@ -43,14 +43,15 @@ class Look:
 
     def app(self) -> Found:
         """Of a stack of kind app."""
-        number = self.wanted["installation"]
-        path = f"/user/installations/{number}/repositories"
-        listed = self.github.get(path, per_page=1)
-        if listed is None:
+        number = int(self.wanted["installation"])
+        selection = next(
+            (a.repository_selection for a in self.github.installations() if a.id == number), None
+        )
+        if selection is None:
             raise Failure(self._no_installation(number))
-        if listed.get("repository_selection") == "all":
+        if selection == "all":
             raise Failure(self._all_repositories(number))
-        there = {str(row["name"]) for row in self.github.all(path, "repositories")}
+        there = {repository.name for repository in self.github.installation_repositories(number)}
         wanted = set(self.wanted["repositories"])
         for name in sorted(wanted & there):
             self._adopt(
@@ -84,37 +85,35 @@ class Look:
             raise Failure(self._no_repository(repository))
         for path in self.wanted["files"]:
             found = self.github.file(repository, path)
-            self.seen[path] = found[0] if found else ""
-            if found is None:
-                continue
-            if path == ACCESS and github_parts.listed(found[1]) is None:
-                raise Failure(unreadable(repository))
-            self._adopt("files", FILE, path, f"{repository}:{path}:", f"{path} is in {repository} already")
+            self.seen[path] = found.sha if found else ""
+            if path == ACCESS:
+                access_list(self.github, repository)
+            if found is not None:
+                self._adopt(
+                    "files", FILE, path, f"{repository}:{path}:", f"{path} is in {repository} already"
+                )
 
     def _runner_groups(self) -> None:
         names = self.wanted["runner_groups"]
-        for row in self._listed("runner-groups", "runner_groups") if names else ():
-            if row["name"] in names:
-                note = f"runner group {row['name']} is there already"
-                self._adopt("runner_groups", GROUP, row["name"], str(row["id"]), note)
+        for group in self.github.runner_groups() if names else ():
+            if group.name in names:
+                note = f"runner group {group.name} is there already"
+                self._adopt("runner_groups", GROUP, group.name, str(group.id), note)
 
     def _secrets(self) -> None:
         names = self.wanted["secrets"]
-        there = {row["name"]: row for row in self._listed("secrets", "secrets")} if names else {}
+        there = {secret.name: secret.visibility for secret in self.github.secrets()} if names else {}
         for name in names:
-            if name not in there or there[name].get("visibility") != "selected":
+            if there.get(name) != "selected":
                 raise Failure(self._no_secret(name, there.get(name)))
             self._adopt("secrets", SECRET, name, name, f"secret {name} has a selection already")
 
     def _variables(self) -> None:
         names = self.wanted["variables"]
-        for row in self._listed("variables", "variables") if names else ():
-            if row["name"] in names:
-                note = f"variable {row['name']} is there already"
-                self._adopt("variables", VARIABLE, row["name"], row["name"], note)
-
-    def _listed(self, path: str, key: str) -> Iterable[JSON]:
-        return self.github.all(f"/orgs/{quote(self.login.organisation)}/actions/{path}", key)
+        for variable in self.github.variables() if names else ():
+            if variable.name in names:
+                note = f"variable {variable.name} is there already"
+                self._adopt("variables", VARIABLE, variable.name, variable.name, note)
 
     def _followed(self) -> set[str]:
         names: set[str] = set()
@@ -129,9 +128,9 @@ class Look:
         found: dict[str, int | None] = {}
         for name in sorted(names):
             row = self.github.repository(name)
-            now = f"{row['owner']['login']}/{row['name']}" if row else ""
+            now = row.full_name if row else ""
             same = now.lower() == f"{self.login.organisation}/{name}".lower()
-            found[name] = int(row["id"]) if row and same else None
+            found[name] = row.id if row and same else None
             if found[name] is None:
                 self.told.append(self._unknown(name, now))
         return found
@@ -154,27 +153,37 @@ class Look:
         hint = f"make it first:\ngh repo create {self.login.organisation}/{name} --public --add-readme"
         return Diagnostic("not-at-github", detail=detail, hint=hint)
 
-    def _no_secret(self, name: str, row: JSON | None) -> Diagnostic:
-        why = f"is for {row['visibility']} repositories" if row else "is not there"
+    def _no_secret(self, name: str, visibility: str | None) -> Diagnostic:
+        why = f"is for {visibility} repositories" if visibility else "is not there"
         detail = f"The organisation's secret {name} {why}. Its value does not go through OpenTofu."
         hint = f"make it so; the command asks for the value:\ngh secret set {name} --org {self.login.organisation} "
         return Diagnostic("not-at-github", detail=detail, hint=hint + "--visibility selected")
 
-    def _no_installation(self, number: str) -> Diagnostic:
-        detail = f"GitHub shows no installation {number} of an app to the owner of the token in {self.login.variable}."
+    def _no_installation(self, number: int) -> Diagnostic:
+        who = f"the owner of the token that {self.login.token.named} gives"
+        detail = f"GitHub shows no installation {number} of an app to {who}."
         hint = "the number is in the address of the app's page in the organisation's settings;\n"
         hint += "the token must be of an owner"
         return Diagnostic("not-at-github", detail=detail, hint=hint)
 
-    def _all_repositories(self, number: str) -> Diagnostic:
+    def _all_repositories(self, number: int) -> Diagnostic:
         detail = f"Installation {number} is for all repositories, so every one of them has access, with a grant or not."
         hint = "choose `Only select repositories` on the app's page in the organisation's settings"
         return Diagnostic("not-at-github", detail=detail, hint=hint)
 
-    def _undeclared(self, number: str, names: list[str]) -> Diagnostic:
+    def _undeclared(self, number: int, names: list[str]) -> Diagnostic:
         detail = f"Installation {number} has repositories that no grant names and that we did not add: {some(names)}."
         hint = "grant it in grants.yaml, or take it away on the app's page in the organisation's settings"
         return Diagnostic("undeclared", detail=detail, hint=hint)
+
+
+def access_list(github: Github, repository: str) -> AccessList:
+    """The access list at GitHub; empty where there is none. Raises Failure("bad-access-list")."""
+    found = github.file(repository, ACCESS)
+    listed = github_parts.listed(found.content.decode("utf-8", "replace") if found else None)
+    if listed is None:
+        raise Failure(unreadable(repository))
+    return listed
 
 
 def unreadable(repository: str) -> Diagnostic:

@@ -144,7 +144,7 @@ def world(
     write_root(root, files)
     keys.state_key(keys.KeyFile(key), root, create=True)
     with Standin(state) as github:
-        monkeypatch.setenv("GITHUB_API_URL", github.url)
+        write_root(root, {"settings.yaml": SETTINGS + f"github: {{api: {github.url!r}}}\n".encode()})
         yield World(root, github, Runner(capsys))
 
 
@@ -268,7 +268,7 @@ def test_what_is_not_at_github_gets_nothing(world: World) -> None:
         (lambda w: w.state.secrets.clear(), "not-at-github", "gh secret set STAGING"),
         (lambda w: setattr(w.app, "selection", "all"), "not-at-github", "for all repositories"),
         (lambda w: w.state.installations.clear(), "not-at-github", "no installation"),
-        (lambda w: w.state.tokens.clear(), "login-refused", "does not take the token"),
+        (lambda w: w.state.tokens.clear(), "token-refused", "does not take the token"),
         (lambda w: w.edit(".access.yml", "policies: nobody\n"), "bad-access-list", "cannot be read"),
     ],
 )
