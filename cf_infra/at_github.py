@@ -11,13 +11,23 @@ from typing import Any
 
 import orjson
 
-from cf_infra import github_look, github_parts
-from cf_infra.access import AccessList
+from cf_infra import github_look, github_parts, proposal
+from cf_infra.access import AccessList, read_access
 from cf_infra.compile import compile_access
 from cf_infra.deployment import Deployment, InventoryFile, load_proven, resources
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.github import Github, Repository
-from cf_infra.github_files import ACCESS, grants_of, key_of_row, narrowed, rows, values, withheld_files
+from cf_infra.github_files import (
+    ACCESS,
+    RUNNERS,
+    grants_of,
+    key_of_row,
+    lists,
+    narrowed,
+    rows,
+    values,
+    withheld_files,
+)
 from cf_infra.github_login import GithubLogin
 from cf_infra.github_parts import APP, FILE, GROUP, SECRET, SORTS, VARIABLE, Divider
 from cf_infra.model import Delivery, GithubAccess, Kind
@@ -97,7 +107,25 @@ class AtGithub:
     def look(self, connection: Github, state: Mapping[str, Any], destroy: bool) -> Found:
         """What is there and in no state, the numbers of repositories, and what nobody declared."""
         looked = github_look.Look(connection, self.login, self.values(), _known(state), destroy)
-        return looked.app() if self.stack.stack.kind is Kind.APP else looked.organisation()
+        if self.stack.stack.kind is Kind.APP:
+            return looked.app()
+        return looked.organisation() if self.direct else self._proposing(connection, looked, destroy)
+
+    def _proposing(self, connection: Github, looked: github_look.Look, destroy: bool) -> Found:
+        """As a look, with what a pull request would do to the lists."""
+        wanted = {} if destroy else self._lists()
+        looked.see(self.github.repository, (ACCESS, RUNNERS))
+        found, classes = looked.organisation(), self._classes()
+        before = github_look.access_list(connection, self.github.repository)
+        after = read_access(wanted[ACCESS], ACCESS) if wanted else AccessList()
+        return replace(
+            found,
+            items=proposal.items(connection, self.github.repository, wanted, classes),
+            pairs=(proposal.pairs(before, classes), proposal.pairs(after, classes)),
+        )
+
+    def _lists(self) -> dict[str, bytes]:
+        return lists(self.folder.resolved(), self.folder.inventory)
 
     def owners(self) -> dict[str, tuple[str, ...]]:
         """Repositories of an app belong to their grants."""
@@ -160,10 +188,12 @@ class AtGithub:
         return github_parts.listed_pairs(shown, self._classes())
 
     def by_hand(self, grants: Iterable[str]) -> list[str]:
-        """What the vendor's programs cannot take back."""
+        """What the vendor's programs cannot take back, and pull requests that wait."""
         app = self.stack.stack.app
         if app is None:
-            return []
+            waits = proposal.load(self.deployment) if self._proposes else proposal.Pending()
+            text = f"merge {waits.url}: until then the access list opens"
+            return [f"{text} {grant}" for grant in grants if grant in waits.still]
         return [f"{app.vendor}: {step} ({grant})" for grant in grants for step in app.by_hand]
 
     def words(self) -> dict[str, str]:
@@ -251,13 +281,32 @@ class AtGithub:
         del connection
         return []
 
+    @property
+    def _proposes(self) -> bool:
+        return self.stack.stack.kind is Kind.GITHUB and not self.direct
+
     def give(self, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:
-        """Nothing is handed out."""
-        del tofu, after
-        return []
+        """Propose the lists, where they go by pull request."""
+        del tofu
+        if not self._proposes:
+            return []
+        wanted = {path: raw.decode() for path, raw in self._lists().items()}
+        withheld = self.stack.access.keys() - after.access.keys()
+        if withheld:
+            with self.connected() as github:
+                now = github.file(self.github.repository, RUNNERS)
+            known = {RUNNERS: now.content.decode()} if now else {}
+            wanted = withheld_files(wanted, known, set(withheld), self._classes())
+        return self._propose({path: text.encode() for path, text in wanted.items()})
+
+    def _propose(self, wanted: Mapping[str, bytes]) -> list[Diagnostic]:
+        with self.connected() as github:
+            return proposal.propose(github, self.deployment, self.github.repository, wanted, self._classes())
 
     def withdraw(self) -> None:
-        """Nothing was handed out."""
+        """Propose that the lists go, where they came by pull request."""
+        if self._proposes:
+            self._propose({})
 
     def holds(self, state: Mapping[str, Any]) -> list[JSON]:
         """Who is named in lists, groups, selections and at the app, by the state."""
@@ -295,9 +344,9 @@ class AtGithub:
     ) -> dict[str, list[Check]]:
         """For each grant that ended, every place that named its repository and should not any more."""
         there = {_place(row) for row in after.holds}
-        ended = before.access.keys() - after.access.keys()
+        ended = set(before.access.keys() - after.access.keys())
         ask = Ask(connection, self.github.repository)
-        found: dict[str, list[Check]] = {}
+        found = self._proposed(ask, ended) if self._proposes else {}
         for row in before.holds:
             if _place(row) in there:
                 continue
@@ -305,6 +354,23 @@ class AtGithub:
             for grant in sorted(ended.intersection(row["grants"])) or [repository]:
                 label = f"{place}, {name}" if place == "access list" else f"{place} {name}"
                 found.setdefault(grant, []).append((label, partial(ask.still, place, name, repository)))
+        return found
+
+    def _proposed(self, ask: Ask, ended: set[str]) -> dict[str, list[Check]]:
+        """The access list's part, where people merge it: what waits is told by `by_hand`, the rest is asked."""
+        waits, catalog = proposal.load(self.deployment), self.folder.resolved().catalog
+        found: dict[str, list[Check]] = {}
+        for grant in sorted({*ended, *waits.settled}):
+            repository, _, resource = grant.partition("/")
+            labels = {o.offer.label or resource for o in catalog.offers(resource)} or {resource}
+            found[grant] = (
+                []
+                if grant in waits.still
+                else [
+                    (f"access list, {label}", partial(ask.still, "access list", label, repository))
+                    for label in sorted(labels)
+                ]
+            )
         return found
 
 

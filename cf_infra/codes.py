@@ -176,6 +176,10 @@ CODES: dict[str, Code] = {
     "undeclared": _warning(
         "Undeclared access", "Something has access that grants.yaml does not name, and that we did not give."
     ),
+    "pull-request-open": _warning(
+        "A pull request waits to be merged",
+        "Cirun's lists go by pull request; until it is merged the old ones hold.",
+    ),
     "withheld": _warning(
         "New access is withheld", "A stack failed, so its new labels are not opened; the next apply does it."
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,17 +81,20 @@ class Look:
 
     def _files(self) -> None:
         repository = self.wanted["repository"]
-        if self.wanted["files"] and self.github.repository(repository) is None:
+        for path in self.see(repository, self.wanted["files"]):
+            note = f"{path} is in {repository} already"
+            self._adopt("files", FILE, path, f"{repository}:{path}:", note)
+
+    def see(self, repository: str, paths: Collection[str]) -> list[str]:
+        """Note how these files are; return those that are there. Raises Failure where the list cannot be read."""
+        if paths and self.github.repository(repository) is None:
             raise Failure(self._no_repository(repository))
-        for path in self.wanted["files"]:
+        for path in paths:
             found = self.github.file(repository, path)
             self.seen[path] = found.sha if found else ""
             if path == ACCESS:
                 access_list(self.github, repository)
-            if found is not None:
-                self._adopt(
-                    "files", FILE, path, f"{repository}:{path}:", f"{path} is in {repository} already"
-                )
+        return [path for path in paths if self.seen[path]]
 
     def _runner_groups(self) -> None:
         names = self.wanted["runner_groups"]

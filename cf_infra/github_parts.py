@@ -58,7 +58,7 @@ class Divider:
         if old is None or new is None:
             return None
         found = [
-            Part("/".join(row), action, _entry_words(row), (key_of_row(row, self.classes),), policy)
+            Part("/".join(row), action, entry_words(row), (key_of_row(row, self.classes),), policy)
             for row, action, policy in differences(old, new)
         ]
         return Parts(tuple(found), frozenset(["content"])) if found else None
@@ -80,7 +80,8 @@ class Divider:
         return Part(repository, action, f"{SORTS[kind]} {name}: {repository}", grants, repository_id)
 
 
-def _entry_words(row: Row) -> str:
+def entry_words(row: Row) -> str:
+    """An entry of the access list for people."""
     repository, label, policy = row
     return f"access list: {repository} may use {label} (policy {policy})"
 

@@ -14,8 +14,10 @@ from cf_infra import deploy, keys, record
 from cf_infra.access import AccessList
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.github import Github
 from cf_infra.github_files import rows
 from cf_infra.github_parts import listed
+from cf_infra.rest import Token
 from tests.github import Standin, State
 from tests.github.state import Installation, Secret, Selection
 
@@ -101,6 +103,15 @@ class World:
         cirun = self.state.repository(ORG, ".cirun")
         assert cirun is not None
         self.state.commit(cirun, {path: content}, "Edited by somebody")
+
+    def merge(self) -> None:
+        """The one pull request that is open, merged by people."""
+        cirun = self.state.repository(ORG, ".cirun")
+        assert cirun is not None
+        (number,) = [one.number for one in cirun.issues.values() if one.pull and one.state == "open"]
+        people = Github(self.github.url, ORG, Token(TOKEN, "a test"))
+        people.service.ask("PUT", f"/repos/{ORG}/.cirun/pulls/{number}/merge", {})
+        people.close()
 
     def chosen(self, selection: Selection | Installation) -> set[str]:
         ids = selection.repositories if isinstance(selection, Installation) else selection.selected
@@ -404,3 +415,45 @@ def test_no_machine_goes_while_its_access_cannot_be_taken_back(world: World, mac
     told = world("apply", code=1)
     assert {d["code"] for d in told["diagnostics"]} == {"stale-plan", "access-first"}
     assert machines.seen == []
+
+
+# ---------------------------------------------------------------------------------------- by pull request
+
+
+def test_by_pull_request_the_lists_wait_for_people(world: World) -> None:
+    """One pull request with both lists; what it takes away is a step by hand until it is merged, then a receipt."""
+    settings = (world.root / "settings.yaml").read_bytes()
+    world.write(settings=settings.replace(b"direct", b"pull-request"))
+    cirun = world.state.repository(ORG, ".cirun")
+    assert cirun is not None
+    planned = stack(world("plan", "access"), "access")
+    assert "list:.access.yml#pytorch-cpu-feedstock/cirun-gpu-large/pytorch-cpu-feedstock-policy" in {
+        item["address"] for item in planned["items"]
+    }
+    applied = world("apply", "access")
+    assert [d["code"] for d in applied["diagnostics"]] == ["pull-request-open"]
+    assert world.file(".access.yml") is None, "only people merge it"
+    proposed = cirun.commits[cirun.branches["cf-infra/access"]].files
+    assert b"cirun-gpu-large" in proposed[".access.yml"] and b"g4dn" in proposed[".cirun.global.yml"]
+    world.merge()
+    assert world.file(".access.yml") == proposed[".access.yml"].decode()
+    assert stack(world("plan", "access"), "access")["items"] == []
+    world("apply", "access")
+
+    world.write(grants=grants(TWO[0]))
+    assert stack(world("plan", "access"), "access")["lost"] == ["llama.cpp-feedstock/gpu-large"]
+    (receipt,) = stack(world("apply", "access"), "access")["receipts"]
+    assert len(receipt["manual"]) == 1 and receipt["manual"][0].startswith("merge http")
+    assert "access list, cirun-gpu-large" not in {p["place"] for p in receipt["gone_from"]}
+    assert world.group() == {"pytorch-cpu-feedstock"}
+    world.merge()
+    world("plan", "access")
+    (receipt,) = stack(world("apply", "access"), "access")["receipts"]
+    assert receipt["manual"] == []
+    assert [p["place"] for p in receipt["gone_from"]] == ["access list, cirun-gpu-large"]
+
+
+def test_a_pull_request_may_not_empty_the_list_either(world: World) -> None:
+    settings = (world.root / "settings.yaml").read_bytes()
+    world.write(settings=settings.replace(b"direct", b"pull-request"))
+    test_emptying_the_list_is_refused(world)
