@@ -397,16 +397,16 @@ class Ask:
     def __init__(self, connection: Github, repository: str) -> None:
         self._github = connection
         self._repository = repository
-        self._named = cache(self._read)
+        self.named = cache(self._read)
 
     def still(self, place: str, name: str, repository: str) -> bool:
         """Is it there? Asked again for some seconds before the answer is yes."""
         for pause in (*TRIES, None):
-            if repository.lower() not in self._named(place, name):
+            if repository.lower() not in self.named(place, name):
                 return False
             if pause is not None:
                 time.sleep(pause)
-                self._named.cache_clear()
+                self.named.cache_clear()
         return True
 
     def _read(self, place: str, name: str) -> frozenset[str]:

@@ -457,3 +457,21 @@ def test_a_pull_request_may_not_empty_the_list_either(world: World) -> None:
     settings = (world.root / "settings.yaml").read_bytes()
     world.write(settings=settings.replace(b"direct", b"pull-request"))
     test_emptying_the_list_is_refused(world)
+
+
+def test_status_tells_who_is_named_where(world: World) -> None:
+    world("plan")
+    world("apply")
+    row = stack(world("status"), "access")
+    assert {(h["place"], h["name"]) for h in row["holds"]} >= {("runner group", "cf-gpu"), ("secret", "STAGING")}
+    moved = next(iter(world.app.repositories))
+    world.app.repositories = {moved}
+    world.state.secrets["STAGING"].selected.clear()
+    told = world("status", "--live")
+    gone = {h["repository"] for h in stack(told, "access")["holds"] if not h["there"]}
+    assert gone == {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
+    text = world.run("status", "--root", str(world.root), "--today", DAY, "--live")
+    assert "secret STAGING: 2 repositories" in text.out and "llama.cpp-feedstock  GONE" in text.out
+    text = world.run("plan", "--root", str(world.root), "--today", DAY)
+    assert "secret STAGING: llama.cpp-feedstock" in text.out and "somebody else changed" in text.err
+    assert TOKEN not in text.out + text.err
