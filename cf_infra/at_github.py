@@ -170,7 +170,7 @@ class AtGithub:
 
     def findings(self, shown: Mapping[str, Any]) -> list[Diagnostic]:
         """What somebody else changed since our last apply."""
-        changed = github_parts.foreign_changes(shown, self._divider())
+        changed = github_parts.foreign_changes(shown, self._divider(), self.direct)
         if not changed:
             return []
         more = len(changed) - SHOWN_AT_MOST

@@ -32,6 +32,7 @@ class Look:
     notes: list[str] = field(default_factory=list)
     told: list[Diagnostic] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
 
     def organisation(self) -> Found:
         """Of a stack of kind github. Raises Failure where something must be made by hand first."""
@@ -39,7 +40,8 @@ class Look:
         self._runner_groups()
         self._secrets()
         self._variables()
-        return self._found({"repository_ids": self._ids(self._followed())})
+        kept = {} if self.destroy else self.kept
+        return self._found({"repository_ids": self._ids(self._followed()), "kept_files": kept})
 
     def app(self) -> Found:
         """Of a stack of kind app."""
@@ -94,6 +96,8 @@ class Look:
             self.seen[path] = found.sha if found else ""
             if path == ACCESS:
                 access_list(self.github, repository)
+            if found is not None and path not in self.wanted["files"] and (FILE, path) in self.known:
+                self.kept[path] = found.content.decode("utf-8", "replace")
         return [path for path in paths if self.seen[path]]
 
     def _runner_groups(self) -> None:

@@ -105,11 +105,15 @@ def differences(old: AccessList, new: AccessList) -> Iterator[tuple[Row, str, An
             yield row, action, after[row].model_dump(mode="json")
 
 
-def foreign_changes(shown: Mapping[str, Any], divide: Divider) -> list[str]:
-    """What somebody else changed since our last apply, in words, from a plan's `resource_drift`."""
+def foreign_changes(shown: Mapping[str, Any], divide: Divider, files: bool = True) -> list[str]:
+    """What somebody else changed since our last apply, in words, from a plan's `resource_drift`.
+
+    `files`: False where people merge what we propose, so that their changes are ours.
+    """
     found: list[str] = []
     for change in shown.get("resource_drift") or ():
-        if change.get("type") in _TELLS and change.get("mode") == "managed":
+        ours = change.get("type") in _TELLS and change.get("mode") == "managed"
+        if ours and (files or change["type"] != FILE):
             found += _foreign(change, divide)
     return sorted(found)
 

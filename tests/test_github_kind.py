@@ -453,6 +453,27 @@ def test_by_pull_request_the_lists_wait_for_people(world: World) -> None:
     assert [p["place"] for p in receipt["gone_from"]] == ["access list, cirun-gpu-large"]
 
 
+def test_the_way_of_delivery_can_be_changed(world: World) -> None:
+    """Files that OpenTofu once wrote are not deleted when changes go by pull request from now on."""
+    world("plan", "access")
+    world("apply", "access")
+    was = world.file(".access.yml")
+    settings = (world.root / "settings.yaml").read_bytes()
+    world.write(settings=settings.replace(b"direct", b"pull-request"))
+    assert stack(world("plan", "access"), "access")["items"] == []
+    world.write(grants=grants(TWO[0]))
+    planned = stack(world("plan", "access"), "access")
+    assert {item["address"].partition("#")[0] for item in planned["items"] if "list" in item["what"]} == {
+        "list:.access.yml"
+    }
+    world("apply", "access")
+    assert world.file(".access.yml") == was
+    world.merge()
+    assert "llama" not in (world.file(".access.yml") or "llama")
+    told = world("plan", "access")
+    assert stack(told, "access")["items"] == [] and told["diagnostics"] == []
+
+
 def test_a_pull_request_may_not_empty_the_list_either(world: World) -> None:
     settings = (world.root / "settings.yaml").read_bytes()
     world.write(settings=settings.replace(b"direct", b"pull-request"))
@@ -463,7 +484,10 @@ def test_status_tells_who_is_named_where(world: World) -> None:
     world("plan")
     world("apply")
     row = stack(world("status"), "access")
-    assert {(h["place"], h["name"]) for h in row["holds"]} >= {("runner group", "cf-gpu"), ("secret", "STAGING")}
+    assert {(h["place"], h["name"]) for h in row["holds"]} >= {
+        ("runner group", "cf-gpu"),
+        ("secret", "STAGING"),
+    }
     moved = next(iter(world.app.repositories))
     world.app.repositories = {moved}
     world.state.secrets["STAGING"].selected.clear()
