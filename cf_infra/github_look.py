@@ -121,6 +121,16 @@ class Look:
             if variable.name in names:
                 note = f"variable {variable.name} is there already"
                 self._adopt("variables", VARIABLE, variable.name, variable.name, note)
+                self._empty_selection(variable.name)
+
+    def _empty_selection(self, name: str) -> None:
+        """The provider looks at a variable's repositories only where it knows of some."""
+        if self.wanted["variables"][name]["repositories"]:
+            return
+        if found := [repository.name for repository in self.github.variable_repositories(name)]:
+            detail = f"Variable {name} is for repositories without a grant: {some(found)}."
+            hint = f"take them away:\ngh variable set {name} --org {self.login.organisation} --repos ''"
+            self.told.append(Diagnostic("undeclared", detail=detail, hint=hint))
 
     def _followed(self) -> set[str]:
         names: set[str] = set()

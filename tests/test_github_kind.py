@@ -291,6 +291,18 @@ def test_what_has_to_be_made_by_hand_is_said(world: World, break_it: Any, code: 
     assert not any(request.method in ("PUT", "POST", "PATCH", "DELETE") for request in world.github.log)
 
 
+def test_a_variable_that_nobody_may_see_is_looked_at(world: World) -> None:
+    """The provider would not see what is added by hand to an empty selection."""
+    world.write(grants=grants(entry("pytorch-cpu", "cpu-large")))
+    world("plan", "access")
+    world("apply", "access")
+    other = world.state.repository(ORG, "llama.cpp-feedstock")
+    assert other is not None
+    world.state.variables["CF_GPU_RUNNER"].selected.add(other.id)
+    told = [d for d in world("plan", "access")["diagnostics"] if d["code"] == "undeclared"]
+    assert len(told) == 1 and "llama.cpp-feedstock" in told[0]["detail"]
+
+
 def test_a_whole_stack_goes_only_when_it_is_allowed(world: World) -> None:
     world("plan")
     world("apply")
