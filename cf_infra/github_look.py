@@ -129,7 +129,7 @@ class Look:
             return
         if found := [repository.name for repository in self.github.variable_repositories(name)]:
             detail = f"Variable {name} is for repositories without a grant: {some(found)}."
-            hint = f"take them away:\ngh variable set {name} --org {self.login.organisation} --repos ''"
+            hint = "take them away in the organisation's settings, Secrets and variables, Actions"
             self.told.append(Diagnostic("undeclared", detail=detail, hint=hint))
 
     def _followed(self) -> set[str]:
