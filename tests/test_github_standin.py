@@ -201,7 +201,10 @@ def test_every_operation_answers_as_github_describes_it(prefix: str, github: Sta
 
 def _comments(state: State) -> list[int]:
     return [
-        each for one in state.repositories.values() for issue in one.issues.values() for each in issue.comments
+        each
+        for one in state.repositories.values()
+        for issue in one.issues.values()
+        for each in issue.comments
     ]
 
 
@@ -286,7 +289,10 @@ def test_a_fine_grained_token_is_told_its_permission(github: Standin, ask: Asker
 def test_who_has_no_token_sees_what_is_public(github: Standin, ask: Asker) -> None:
     github.state.add_repository("open")
     github.state.add_repository("closed", private=True)
-    assert [ask("GET", f"/repos/{ORG}/{name}", token=None).status for name in ("open", "closed")] == [200, 404]
+    assert [ask("GET", f"/repos/{ORG}/{name}", token=None).status for name in ("open", "closed")] == [
+        200,
+        404,
+    ]
     assert ask("GET", "/user", token=None).status == 401
     assert ask("GET", f"{ACTIONS}/secrets", token=None).status == 401
     assert ask("GET", f"/repos/{ORG}/open", token="wrong").status == 401
@@ -389,7 +395,10 @@ def test_a_repository_that_moved_is_found_by_number(github: Standin, ask: Asker)
     other = github.state.add_repository("old")
     assert ask("GET", f"/repos/{ORG}/old").value["id"] == other.id, "a new one takes the old place"
     github.state.remove(one)
-    assert [ask("GET", path).status for path in (f"/repos/{ORG}/new", f"/repositories/{one.id}")] == [404, 404]
+    assert [ask("GET", path).status for path in (f"/repos/{ORG}/new", f"/repositories/{one.id}")] == [
+        404,
+        404,
+    ]
 
 
 def test_a_login_that_was_given_up_is_not_forwarded(github: Standin, ask: Asker) -> None:
@@ -439,7 +448,8 @@ def test_only_repositories_of_the_organisation_are_selected(github: Standin, ask
 
 
 @pytest.mark.parametrize(
-    ("length", "status", "said"), [(47, 422, "Improperly"), (48 + 48 * 1024, 201, ""), (49 + 48 * 1024, 422, "48KB")]
+    ("length", "status", "said"),
+    [(47, 422, "Improperly"), (48 + 48 * 1024, 201, ""), (49 + 48 * 1024, 422, "48KB")],
 )
 def test_a_secret_is_sealed_and_not_too_large(
     length: int, status: int, said: str, github: Standin, ask: Asker
