@@ -274,7 +274,15 @@ class AtGithub:
         """Lists are OpenTofu's here; `less` is what goes before machines do."""
 
     def clear(self, connection: Any, saved: Record, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Nothing of ours is ever in no state and in the way: what is there is adopted."""
+        """Give runner groups back what the state says they have: the provider does not look at it again."""
+        if not saved.strays:
+            return
+        known = _known(state())
+        for group in connection.runner_groups():
+            mine = known.get((GROUP, group.name))
+            if f"{GROUP}/{group.name}" in saved.strays and mine is not None:
+                self.say(f"undoing what somebody else did to the runner group {group.name}")
+                connection.regroup(group.id, [int(i) for i in mine.get("selected_repository_ids") or ()])
 
     def faults(self, connection: Any) -> list[Diagnostic]:
         """The provider tells what GitHub said."""
@@ -382,10 +390,10 @@ def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["place"], row["name"], row["repository"]
 
 
-def _known(state: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """(type, index) of what the state has."""
+def _known(state: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """What the state has, by (type, index)."""
     return {
-        (r["type"], str(r.get("index", "")))
+        (r["type"], str(r.get("index", ""))): r["values"]
         for r in resources(state.get("values") or {})
         if r.get("mode") == "managed"
     }

@@ -340,6 +340,11 @@ class Github:
         path = self._org(f"actions/runner-groups/{group}/repositories")
         return self._must(self._list(Repository, path, "repositories"), f"The runner group {group}")
 
+    def regroup(self, group: int, repositories: Collection[int]) -> None:
+        """Have a runner group be for just these repositories, by number."""
+        path = self._org(f"actions/runner-groups/{group}/repositories")
+        self._send("PUT", path, {"selected_repository_ids": sorted(repositories)})
+
     def secrets(self) -> list[Selection]:
         """The organisation's Actions secrets, by name; GitHub shows no value."""
         return self._selections("secrets")

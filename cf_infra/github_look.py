@@ -9,7 +9,7 @@ from typing import Any
 from cf_infra import github_parts
 from cf_infra.access import AccessList
 from cf_infra.diagnostics import Diagnostic, Failure, some
-from cf_infra.github import Github
+from cf_infra.github import Github, RunnerGroup
 from cf_infra.github_files import ACCESS
 from cf_infra.github_login import GithubLogin
 from cf_infra.github_parts import APP, FILE, GROUP, SECRET, VARIABLE
@@ -21,18 +21,20 @@ WRITE_DELAY = 1000
 
 @dataclass
 class Look:
-    """One look. `wanted` are the stack's values, `known` what the state has: (type, index)."""
+    """One look. `wanted` are the stack's values, `known` what the state has, by (type, index)."""
 
     github: Github
     login: GithubLogin
     wanted: Mapping[str, Any]
-    known: set[tuple[str, str]]
+    known: Mapping[tuple[str, str], Mapping[str, Any]]
     destroy: bool
     adopt: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     told: list[Diagnostic] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+    items: list[JSON] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
 
     def organisation(self) -> Found:
         """Of a stack of kind github. Raises Failure where something must be made by hand first."""
@@ -72,7 +74,14 @@ class Look:
             "adopt": {} if self.destroy else self.adopt,
             "write_delay_ms": delay,
         }
-        return Found(values=values, notes=self.notes, seen=self.seen, told=self.told)
+        return Found(
+            values=values,
+            items=self.items,
+            notes=self.notes,
+            strays=self.strays,
+            seen=self.seen,
+            told=self.told,
+        )
 
     def _adopt(self, sort: str, kind: str, name: str, import_id: str, note: str) -> None:
         if (kind, name) not in self.known and not self.destroy:
@@ -106,6 +115,27 @@ class Look:
             if group.name in names:
                 note = f"runner group {group.name} is there already"
                 self._adopt("runner_groups", GROUP, group.name, str(group.id), note)
+                self._regrouped(group)
+
+    def _regrouped(self, group: RunnerGroup) -> None:
+        """What somebody else did to a group's repositories: the provider never looks at them again by itself.
+
+        An apply gives the group what the state says before OpenTofu goes on from there.
+        """
+        mine = self.known.get((GROUP, group.name))
+        if mine is None or self.destroy:
+            return
+        had = {int(number) for number in mine.get("selected_repository_ids") or ()}
+        there = {repository.id: repository.name for repository in self.github.group_repositories(group.id)}
+        for number in sorted(had ^ there.keys()):
+            who = there.get(number) or f"repository {number}"
+            did, action = ("added", "delete") if number in there else ("taken away", "create")
+            what = f"runner group {group.name}: {who}, {did} by somebody else"
+            address = f"stray:{GROUP}/{group.name}#{number}"
+            self.items.append({"address": address, "action": action, "what": what, "grants": []})
+            self.notes.append(f"{what}: apply undoes it")
+        if had != there.keys():
+            self.strays.append(f"{GROUP}/{group.name}")
 
     def _secrets(self) -> None:
         names = self.wanted["secrets"]

@@ -291,6 +291,25 @@ def test_what_has_to_be_made_by_hand_is_said(world: World, break_it: Any, code: 
     assert not any(request.method in ("PUT", "POST", "PATCH", "DELETE") for request in world.github.log)
 
 
+def test_what_somebody_did_to_a_runner_group_is_undone(world: World) -> None:
+    """The provider never looks at a group's repositories again; a plan and an apply of ours do."""
+    world("plan", "access")
+    world("apply", "access")
+    group = next(g for g in world.state.groups.values() if g.name == "cf-gpu")
+    other = world.state.repository(ORG, "admin-requests")
+    mine = world.state.repository(ORG, "llama.cpp-feedstock")
+    assert other is not None and mine is not None
+    group.selected = group.selected - {mine.id} | {other.id}
+    items = stack(world("plan", "access"), "access")["items"]
+    assert sorted((i["action"], i["what"]) for i in items) == [
+        ("create", f"runner group cf-gpu: repository {mine.id}, taken away by somebody else"),
+        ("delete", "runner group cf-gpu: admin-requests, added by somebody else"),
+    ]
+    world("apply", "access")
+    assert world.group() == {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
+    assert stack(world("plan", "access"), "access")["items"] == []
+
+
 def test_a_variable_that_nobody_may_see_is_looked_at(world: World) -> None:
     """The provider would not see what is added by hand to an empty selection."""
     world.write(grants=grants(entry("pytorch-cpu", "cpu-large")))
