@@ -109,6 +109,10 @@ CODES: dict[str, Code] = {
     ),
     "unknown-host": _error("Host is not there", "An offer names a host that the stack does not have."),
     "unknown-image": _error("Image is not there", "An offer names an image that the stack does not have."),
+    "not-offered-here": _error(
+        "Nobody offers this resource",
+        "A runner group, secret or variable follows grants of what no stack offers.",
+    ),
     "secret-in-stack": _error(
         "Secret in a stack file", "Stack files are public; secrets come from a sink or a source outside."
     ),
@@ -161,6 +165,28 @@ CODES: dict[str, Code] = {
     "still-there": _error(
         "Revoked, but still there", "After a revocation the cloud still shows what should be gone."
     ),
+    "no-repository": _warning(
+        "GitHub has no such repository",
+        "A grant names a repository that is not there, or is called otherwise now.",
+    ),
+    "changed-by-others": _warning(
+        "Changed by somebody else",
+        "What we keep at GitHub is not as our last apply left it; the plan shows both.",
+    ),
+    "undeclared": _warning(
+        "Undeclared access", "Something has access that grants.yaml does not name, and that we did not give."
+    ),
+    "pull-request-open": _warning(
+        "A pull request waits to be merged",
+        "Cirun's lists go by pull request; until it is merged the old ones hold.",
+    ),
+    "withheld": _warning(
+        "New access is withheld", "A stack failed, so its new labels are not opened; the next apply does it."
+    ),
+    "access-first": _error(
+        "Access could not be taken back first",
+        "Machines go after the access to them; that failed, so this stack was not begun.",
+    ),
     "undelivered": _warning(
         "Credential is not delivered",
         "A credential was made, but its sink does not exist yet; deliver it by hand.",
@@ -169,6 +195,33 @@ CODES: dict[str, Code] = {
         "Inventory is old", "`status` shows what the last apply saw; use --live to ask the cloud."
     ),
     "interrupted": _error("Interrupted", "The run was stopped; state is safe."),
+    # GitHub, Cirun
+    "no-token": _error(
+        "Token is missing",
+        "GitHub and Cirun are asked with a token; where settings.yaml says, there is none.",
+    ),
+    "token-refused": _error("Token is refused", "The service does not know the token, or no longer."),
+    "token-lacks-scope": _error(
+        "Token lacks a scope", "The token may not do what the command needs; the message names the scope."
+    ),
+    "not-at-github": _error(
+        "GitHub does not have it", "It is not there, or the token may not see it: GitHub does not say which."
+    ),
+    "rate-limited": _error(
+        "Limit of requests is used up",
+        "The service wants us to wait longer than a run may; it says until when.",
+    ),
+    "service-silent": _error(
+        "Service does not answer", "It cannot be reached, or fails again and again; what was done is said."
+    ),
+    "service-refused": _error("Service refuses the request", "The service answered, but said no."),
+    "service-answer": _error(
+        "Answer cannot be used",
+        "What came back is not what this service gives: not JSON, too large, elsewhere.",
+    ),
+    "changed-meanwhile": _error(
+        "Changed by somebody meanwhile", "Between reading and writing somebody else wrote; theirs is kept."
+    ),
     # sandbox
     "sandbox": _error("Sandbox failed", "The OpenStack on this machine could not be started or used."),
     "job-refused": _error("Job is refused", "No access list entry lets this repository use this label."),

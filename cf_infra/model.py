@@ -55,6 +55,7 @@ _CLOUD_NAME = r"^[A-Za-z0-9][A-Za-z0-9 _.:/-]*$"
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
 _LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"
 _URL = r"^https://[^\s\x00-\x1f\x7f\"'<>\\`{}|^]+$"
+_API = r"^(?:https://[A-Za-z0-9.-]+(?::[0-9]+)?|http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]+)?)(?:/[A-Za-z0-9._/-]*)?$"
 _PCI = r"^(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _CIDR = rf"^{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}/(?:[89]|1[0-9]|2[0-8])$"
@@ -78,6 +79,10 @@ Currency = Annotated[
     str, StringConstraints(pattern=_form(r"^[A-Z]{3}$", "a currency has three letters, such as EUR"))
 ]
 Url = Annotated[str, _named(_URL, "an address begins with https:// and has no spaces or quotes", 2048)]
+ApiUrl = Annotated[
+    str,
+    _named(_API, "an API's address is https://HOST, or http:// on this machine, without a login in it", 2048),
+]
 Period = Annotated[
     str, StringConstraints(pattern=_form(r"^[1-9][0-9]{0,3}d$", "a period is written in days, such as 90d"))
 ]
@@ -94,6 +99,15 @@ Pci = Annotated[str, StringConstraints(pattern=_form(_PCI, "an address is writte
 Sha256 = Annotated[
     str, StringConstraints(pattern=_form(r"^[0-9a-f]{64}$", "a sha256 has 64 hexadecimal digits"))
 ]
+ActionsName = Annotated[
+    str,
+    _named(
+        r"^[A-Z_][A-Z0-9_]*$",
+        "names of secrets and variables have capital letters, digits and underscores",
+        100,
+    ),
+]
+"""What GitHub calls organisation secrets and variables; it keeps them in capital letters."""
 Variable = Annotated[
     str, StringConstraints(pattern=_form(r"^env [A-Z][A-Z0-9_]*$", "it is written env NAME"))
 ]
@@ -333,6 +347,47 @@ class Credential(Frozen):
     source: Variable | None = None
 
 
+class RunnerGroup(Frozen):
+    """A runner group of the organisation; its repositories are those with a grant of one of `resources`."""
+
+    resources: Annotated[list[Resource], Field(min_length=1)]
+    public: bool = True
+
+
+class Selection(Frozen):
+    """An organisation secret that is there; its repositories are those with a grant of one of `resources`."""
+
+    resources: Annotated[list[Resource], Field(min_length=1)]
+
+
+class ShownVariable(Frozen):
+    """An organisation variable that only repositories with a grant see; its value is the labels, or `value`."""
+
+    resources: Annotated[list[Resource], Field(min_length=1)]
+    value: Line | None = None
+
+
+class GithubAccess(Frozen):
+    """What a stack of kind github keeps at the organisation."""
+
+    repository: Repository = ".cirun"
+    runner_groups: dict[Resource, RunnerGroup] = Field(default_factory=dict)
+    secrets: dict[ActionsName, Selection] = Field(default_factory=dict)
+    variables: dict[ActionsName, ShownVariable] = Field(default_factory=dict)
+
+
+class AppInstallation(Frozen):
+    """A vendor's GitHub App, installed for chosen repositories; `keep` is one that stays, since GitHub keeps one.
+
+    `by_hand` is what the vendor's programs cannot take back: one sentence each, a manual step of every revocation.
+    """
+
+    vendor: Line
+    installation: Annotated[int, Field(ge=1, le=2**53)]
+    keep: Repository
+    by_hand: list[Line] = Field(default_factory=list)
+
+
 class Terms(Frozen):
     """The donor's terms: who accepted them, which version, and where others read the list of people."""
 
@@ -364,6 +419,8 @@ class Stack(Frozen):
     network: Network = Network()
     offers: dict[Class, Offer] = Field(default_factory=dict)
     credentials: dict[Slug, Credential] = Field(default_factory=dict)
+    github: GithubAccess | None = None
+    app: AppInstallation | None = None
 
 
 # ---------------------------------------------------------------------------------------------- settings.yaml
@@ -392,6 +449,21 @@ class Thresholds(Frozen):
     grants_percent: Annotated[int, Field(ge=1, le=100)] = 20
 
 
+class Delivery(StrEnum):
+    """How Cirun's lists get into the organisation's repository."""
+
+    PULL_REQUEST = "pull-request"
+    DIRECT = "direct"
+
+
+class GithubLogin(Frozen):
+    """Where GitHub's REST API is, and where its token comes from: a variable, or a command that prints it."""
+
+    api: ApiUrl = "https://api.github.com"
+    token: Variable = "env GITHUB_TOKEN"  # noqa: S105
+    token_command: Annotated[list[Line], Field(min_length=1)] | None = None
+
+
 class Settings(Frozen):
     """settings.yaml: the operator's own choices, never a stranger's."""
 
@@ -401,7 +473,9 @@ class Settings(Frozen):
     thresholds: Thresholds = Thresholds()
     jobs: Annotated[int, Field(ge=1, le=64)] = 4
     image_hosts: list[Line] = Field(default_factory=list)
+    access_delivery: Annotated[Delivery, Field(strict=False)] = Delivery.PULL_REQUEST
     operators: list[Login] = Field(default_factory=list)
+    github: GithubLogin = GithubLogin()
 
 
 class Override(Frozen):

@@ -158,9 +158,9 @@ def _stack(
     secrets = list(_secret_keys(value, file, ()))
     others: list[Diagnostic] = []
     stack = validated(value, Stack, file, others)
-    # A key that is refused as a secret is not told again as one that is unknown.
-    places = {d.path for d in secrets}
-    faults += [*secrets, *(d for d in others if d.path not in places)]
+    # A key that is refused as a secret is not told again as one that is unknown, nor what stands below it.
+    places = [d.path or () for d in secrets]
+    faults += [*secrets, *(d for d in others if not any((d.path or ())[: len(p)] == p for p in places))]
     return stack if stack is not None and not secrets else _partial_stack(value, file)
 
 
@@ -290,6 +290,13 @@ def is_mapping(
     return False
 
 
+def _is_secret(path: Path, value: Any) -> bool:
+    """True where a secret may stand. `credentials` and `github.secrets` have names of those that are kept elsewhere."""
+    if path[:2] == ("github", "secrets"):
+        return not isinstance(value, dict) if len(path) < 4 else path[3] != "resources"
+    return path[:-1] != ("credentials",) and bool(_SECRET.search(str(path[-1])))
+
+
 def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
     if isinstance(value, list):
         for index, item in enumerate(value):
@@ -298,7 +305,7 @@ def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
         return
     for key, item in value.items():
         here = (*path, str(key))
-        if _SECRET.search(str(key)) and here[:-1] != ("credentials",):
+        if _is_secret(here, item):
             yield Diagnostic(
                 SECRET,
                 file=file,

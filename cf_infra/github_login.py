@@ -1,0 +1,45 @@
+"""How GitHub is reached: by settings.yaml, with a token that no file of ours and no output ever holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from cf_infra.github import Github
+from cf_infra.model import Settings
+from cf_infra.rest import Say, Token, token_from_command, token_from_variable
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class GithubLogin:
+    """Where, for which organisation, with which token."""
+
+    api: str
+    organisation: str
+    token: Token
+
+    @property
+    def is_local(self) -> bool:
+        """Is it a stand-in on this machine?"""
+        return urlsplit(self.api).hostname in _LOOPBACK
+
+    def environment(self) -> dict[str, str]:
+        """What the provider reads. It adds `api/v3/` itself where the address is not GitHub's own."""
+        base = self.api.rstrip("/").removesuffix("/api/v3")
+        return {"GITHUB_TOKEN": self.token.value, "GITHUB_BASE_URL": f"{base}/"}
+
+    def client(self, say: Say) -> Github:
+        """GitHub, asked beside OpenTofu."""
+        return Github(self.api, self.organisation, self.token, say=say)
+
+
+def github_login(settings: Settings) -> GithubLogin:
+    """The login that settings.yaml describes. Raises Failure("no-token")."""
+    login = settings.github
+    if login.token_command is not None:
+        token = token_from_command(login.token_command)
+    else:
+        token = token_from_variable(login.token.removeprefix("env "))
+    return GithubLogin(login.api, settings.organisation, token)
