@@ -513,6 +513,41 @@ def sandbox_env(
     console.finish()
 
 
+@app.command()
+def explain(
+    feedstock: Annotated[
+        str, typer.Argument(metavar="FEEDSTOCK", help="Without -feedstock; or a repository.")
+    ],
+    resource: Annotated[str, typer.Argument(metavar="RESOURCE", help="A runner class or a label.")],
+    user: Annotated[str | None, typer.Option("--user", metavar="LOGIN", help="Who starts the job.")] = None,
+    root: Root = Path(),
+    today: Today = None,
+    maintainers: Maintained = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say whether a feedstock may use a resource, step by step, and what would change a no. Needs no network.
+
+    \b
+    Examples:
+      cf-infra explain pytorch-cpu gpu-large
+      cf-infra explain pytorch-cpu cirun-openstack-gpu-large --user h-vetinari
+      cf-infra explain numpy gpu-large --format markdown
+    """
+    from cf_infra import answer
+    from cf_infra.asked import Question
+    from cf_infra.explain import explain as explained
+    from cf_infra.files import read_root
+
+    console = Console(form, quiet, no_color)
+    question = Question(feedstock, resource, _day(today), user, _maintainers(maintainers))
+    found = explained(read_root(root), question)
+    text = answer.markdown(found) if form is Format.MARKDOWN else answer.terminal(found)
+    console.result(found.as_json(), text)
+    console.finish()
+
+
 def main() -> None:
     """Run the command line; every fault ends here as a message and an exit code, never as a traceback."""
     # What is read stays until the end: looking for garbage among a million new objects cost a fifth of `check`.
