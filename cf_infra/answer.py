@@ -28,7 +28,7 @@ def terminal(found: Explanation) -> str:
     for title, steps in _to_do(found):
         lines += ["", title]
         for step, remedy in steps:
-            lines += _wrapped("  ", f"{step.step}: {remedy.do}:")
+            lines += _wrapped("  ", f"{_head(step)}: {remedy.do}:")
             lines += [f"      {printable(line)}" for line in remedy.text.splitlines()]
     if found.lines:
         lines += ["", _for_the_feedstock(found)]
@@ -48,7 +48,12 @@ def markdown(found: Explanation) -> str:
     for title, steps in _to_do(found):
         lines += ["", f"#### {title}"]
         for step, remedy in steps:
-            lines += ["", f"{step.step}: {remedy.do}:", "", *_block(remedy.text, remedy.language)]
+            lines += [
+                "",
+                f"{_head(step, quoted=True)}: {remedy.do}:",
+                "",
+                *_block(remedy.text, remedy.language),
+            ]
     if found.lines:
         lines += ["", f"#### {_for_the_feedstock(found)}"]
     for part in found.lines:
@@ -72,9 +77,16 @@ def _place(step: Step) -> str:
     return f"{step.file}:{step.line}" if step.line is not None else str(step.file)
 
 
+def _head(step: Step, quoted: bool = False) -> str:
+    """The step with its place, if that is a line: `there` in a remedy is this line."""
+    if step.line is None:
+        return step.step
+    return f"{step.step} ({quote(_place(step)) if quoted else _place(step)})"
+
+
 def _to_do(found: Explanation) -> Iterator[tuple[str, list[tuple[Step, Remedy]]]]:
     """What changes a no, then what answers the rest."""
-    titles = {Outcome.NO: "What would make it a yes", Outcome.UNKNOWN: "What would settle the rest"}
+    titles = {Outcome.NO: "What would make it a yes", Outcome.UNKNOWN: "More about what is open"}
     for outcome, title in titles.items():
         steps = [(step, fix) for step in found.chain if step.outcome is outcome for fix in step.remedies]
         if steps and (found.allowed or outcome is Outcome.NO):

@@ -65,15 +65,18 @@ class Surroundings:
         """The names of the users files that the donors of some offers have."""
         return sorted({t for o in offers if (t := self.stack(o).donor.terms.users) is not None})
 
-    def people(self, name: str) -> tuple[str, UsersFile, Terms]:
-        """The file of a donor's people, what it holds, and their terms. Raises Failure if there is none."""
+    def people(self, name: str, line: int | None) -> tuple[str, UsersFile, Terms]:
+        """The file of a donor's people, what it holds, and their terms. Raises Failure if there is none.
+
+        `line`: where grants.yaml names it, if an entry does.
+        """
         file = f"users/{name}.json"
         self.needs(file)
         if name not in self.inventory.users:
             known = sorted(self.inventory.users)
-            detail = f"An entry or a stack names {file}, which is not there. There are: {some(known, name)}."
-            hint = "see where it is named:\ncf-infra check"
-            raise Failure(Diagnostic("unknown-terms", file=GRANTS, detail=detail, hint=hint))
+            detail = f"{file} is not there. There are: {some(known, name)}."
+            hint = "see all faults:\ncf-infra check"
+            raise Failure(Diagnostic("unknown-terms", file=GRANTS, line=line, detail=detail, hint=hint))
         return file, self.inventory.users[name], terms_of(self.inventory.stacks, name)
 
 
@@ -109,6 +112,11 @@ class Case:
         """The name without the ending of feedstocks."""
         return self.repository.removesuffix(ENDING)
 
+    def giving(self, offers: tuple[Offered, ...]) -> tuple[Offered, ...]:
+        """Those of some offers whose donors still give."""
+        ends = ((o, self.around.stack(o).donor.until) for o in offers)
+        return tuple(o for o, until in ends if until is None or self.question.today <= until)
+
     @property
     def in_a_year(self) -> date:
         """What is proposed for an end."""
@@ -120,11 +128,12 @@ class Case:
         known = self.question.maintainers
         return known.get(self.short.lower()) if known is not None and self.is_feedstock else None
 
-    def command(self, resource: str | None = None, user: str | None = None) -> str:
-        """The same question about another resource or user, as one types it."""
+    def command(self, name: str | None = None, resource: str | None = None, user: str | None = None) -> str:
+        """The same question about another repository, resource or user, as one types it."""
         asked = user or self.question.user
         words = ["--user", asked] if asked is not None else []
-        return shlex.join(["cf-infra", "explain", *words, self.short, resource or self.question.resource])
+        resource = resource or self.question.resource
+        return shlex.join(["cf-infra", "explain", *words, name or self.short, resource])
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class Explanation:
 
 def quote(text: str) -> str:
     """A text of people among our own words: one line in backticks, and no backtick in it."""
-    clean = " ".join(printable(text).replace("`", "'").split())
+    clean = printable(" ".join(text.replace("`", "'").split()))
     return (
         f"`{clean if len(clean) <= MOST_TEXT else clean[: MOST_TEXT - 3] + '...'}`" if clean else "(nothing)"
     )

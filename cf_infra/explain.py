@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cf_infra import parse, steps_grant, steps_offer, steps_people
-from cf_infra.asked import Case, Entry, Question, surroundings
+from cf_infra.asked import Case, Entry, Question, stack_file, surroundings
 from cf_infra.catalog import Offered
 from cf_infra.chain import Explanation, Outcome, Step
 from cf_infra.diagnostics import Diagnostic, Failure
@@ -57,7 +57,7 @@ def explain(files: Mapping[str, bytes], question: Question) -> Explanation:
         raise Failure(*faults)
     if GRANTS not in files:
         raise Failure(*parse.parse(files).diagnostics)
-    grants = _own_grants(select(files[GRANTS], question.name))
+    grants = _own_grants(select(files[GRANTS], _short(question.name)))
     around = surroundings(files)
     offers = around.catalog.offers(question.resource)
     if not offers:
@@ -65,6 +65,11 @@ def explain(files: Mapping[str, bytes], question: Question) -> Explanation:
     case = Case(around, question, _repository(grants, question.name), offers)
     own = [(found, grant) for found, grant in grants if grant.repository == case.repository]
     return _answer(case, own)
+
+
+def _short(name: str) -> str:
+    ending = name.lower().endswith(ENDING) and len(name) > len(ENDING)
+    return name[: -len(ENDING)] if ending else name
 
 
 def _own_grants(selection: Selection) -> list[tuple[Found, Grant]]:
@@ -115,7 +120,7 @@ def _made(
     others: tuple[tuple[int, bool], ...] = (),
 ) -> Explanation:
     question = case.question
-    lines = feedstock_lines(offers, pull_requests) if case.is_feedstock else ()
+    lines = feedstock_lines(case.giving(offers) or offers, pull_requests) if case.is_feedstock else ()
     unread = tuple(sorted(case.around.inventory.unread))
     return Explanation(
         case.repository, question.resource, question.user, question.today, tuple(chain), lines, others, unread
@@ -136,6 +141,8 @@ def _opened(case: Case, grant: Grant) -> tuple[Offered, ...] | None:
     meant = {(o.stack, o.runner_class): o for o in named if (o.stack, o.runner_class) in wanted}
     if not meant and case.question.resource not in grant.resources:
         return None
+    if grant.stack is not None:
+        case.around.needs(stack_file(grant.stack))
     return tuple(o for o in meant.values() if grant.stack in (None, o.stack))
 
 

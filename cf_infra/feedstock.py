@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from cf_infra.access import scalar
 from cf_infra.catalog import Offered
 from cf_infra.chain import Lines
+from cf_infra.model import Offer
 
 _PLATFORMS = {
     ("linux", "x86_64"): ("linux_64", "linux and x86_64"),
@@ -27,19 +28,26 @@ def feedstock_lines(offers: Iterable[Offered], pull_requests: bool) -> tuple[Lin
     runner is triggered by pushes only unless `triggers` says more, and a job ends after `timeout_minutes`, 360 if not
     set (https://conda-forge.org/docs/how-to/advanced/self-hosted-runners/).
     """
-    labelled = [o.offer for o in offers if o.offer.label is not None]
-    if not labelled:
+    by_system: dict[tuple[str, str], list[Offer]] = {}
+    for found in offers:
+        if found.offer.label is not None:
+            by_system.setdefault((found.offer.os, found.offer.arch), []).append(found.offer)
+    if not by_system:
         return ()
-    known = [(o, *_PLATFORMS.get((o.os, o.arch), ("", ""))) for o in labelled]
-    labels = [f"  - {scalar(o.label or '')}  # [{selector}]" for o, _, selector in known]
-    minutes = min(o.max_hours for o in labelled) * 60
-    triggers = "[push, pull_request]" if pull_requests else "[push]"
-    providers = dict.fromkeys(f"  {platform}: github_actions" for _, platform, _ in known if platform)
+    labels, providers = [], []
+    for system, same in by_system.items():
+        platform, selector = _PLATFORMS.get(system, ("", ""))
+        first, *others = dict.fromkeys(scalar(offer.label or "") for offer in same)
+        labels += [f"  - {first}" + (f"  # [{selector}]" if selector else "")]
+        # A second value would have each package built twice.
+        labels += [f"  # or: {other}" for other in others]
+        providers += [f"  {platform}: github_actions"] if platform else []
+    minutes = min(offer.max_hours for same in by_system.values() for offer in same) * 60
     settings = [
         *(["provider:", *providers] if providers else []),
         "github_actions:",
         "  self_hosted: true",
-        f"  triggers: {triggers}",
+        f"  triggers: {'[push, pull_request]' if pull_requests else '[push]'}",
         f"  timeout_minutes: {minutes}",
     ]
     return (

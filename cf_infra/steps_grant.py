@@ -29,11 +29,13 @@ def not_granted(case: Case, others: list[Entry]) -> Step:
     fixes = _requests(case) if case.offers else ()
     if others:
         have = sorted({r for entry in others for r in entry.grant.resources})
-        why = f"{name} has no entry for {resource}; it has: {listed(have)}."
+        why = f"{name} has no entry for {resource}; it has: {listed(have) or 'nothing'}."
         return Step("grant", Outcome.NO, why, GRANTS, others[0].line(), fixes)
     near = names_like(case.around.raw, case.short)
     meant = f" Do you mean {listed(near, ' or ')}?" if near else ""
-    return Step("grant", Outcome.NO, f"grants.yaml has no entry for {name}.{meant}", GRANTS, None, fixes)
+    asks = tuple(Remedy(f"if {quote(other)} is meant", case.command(other)) for other in near[:1])
+    why = f"grants.yaml has no entry for {name}.{meant}"
+    return Step("grant", Outcome.NO, why, GRANTS, None, (*asks, *fixes))
 
 
 def _requests(case: Case) -> tuple[Remedy, ...]:
@@ -77,9 +79,7 @@ def dates(case: Case, entry: Entry) -> Step:
         left = _days((grant.expires - today).days)
         why = f"Access holds {begin}; the first day without it is {grant.expires}, in {left}."
         return Step("dates", Outcome.YES, why, GRANTS, entry.line("expires"))
-    gone = (today - grant.expires).days
-    ago = f", {_days(gone)} ago" if gone else ", this day"
-    why = f"Access has ended: the first day without it was {grant.expires}{ago}."
+    why = f"Access has ended: the first day without it was {grant.expires}."
     return Step("dates", Outcome.NO, why, GRANTS, entry.line("expires"), _renewals(case))
 
 

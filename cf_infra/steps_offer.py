@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from datetime import date
 
 from cf_infra.access import scalar
 from cf_infra.asked import Case, Entry, stack_file
 from cf_infra.catalog import Offered
 from cf_infra.chain import Outcome, Remedy, Step, listed, quote
-from cf_infra.diagnostics import nearest, some
+from cf_infra.diagnostics import MOST_NAMED
 from cf_infra.model import Kind, Via
 from cf_infra.parse import GRANTS
 
@@ -43,9 +44,10 @@ def _not_offered(case: Case, entry: Entry | None) -> Step:
         )
         return Step("offer", Outcome.UNKNOWN, why, GRANTS, entry.line("resources"))
     names = case.around.catalog.names()
-    why = f"No stack offers {quote(resource)}. Offered are: {some(names, resource)}."
-    near = nearest(resource, names)
-    fixes = (Remedy("ask for what is nearest", case.command(near)),) if near else ()
+    near = difflib.get_close_matches(resource, names, n=MOST_NAMED, cutoff=0.5)
+    known = [*near, *(name for name in names if name not in near)]
+    why = f"No stack offers {quote(resource)}. Offered are: {listed(known) or 'none'}."
+    fixes = (Remedy("ask for what is nearest", case.command(resource=near[0])),) if near else ()
     if entry is None:
         return Step("offer", Outcome.NO, why, remedies=fixes)
     return Step("offer", Outcome.NO, why, GRANTS, entry.line("resources"), fixes)
@@ -55,10 +57,9 @@ def alive(case: Case, offers: tuple[Offered, ...]) -> list[Step]:
     """Whether a donor of the offers still gives; with the place of the first who does, else of the last who did."""
     if not offers:
         return []
-    today = case.question.today
+    giving = case.giving(offers)
     ends = {o.stack: case.around.stack(o).donor.until for o in offers}
-    giving = [name for name, until in ends.items() if until is None or today <= until]
-    name = giving[0] if giving else max(ends, key=lambda n: ends[n] or date.min)
+    name = giving[0].stack if giving else max(ends, key=lambda n: ends[n] or date.min)
     file, until = stack_file(name), ends[name]
     line = case.around.line(file, "donor", *(["until"] if until else []))
     if giving:
@@ -67,7 +68,7 @@ def alive(case: Case, offers: tuple[Offered, ...]) -> list[Step]:
     like = _alternatives(case, offers)
     why = f"{quote(name)} gave machines until {until}, and nobody else offers this."
     why += f" What is like it: {listed(like)}." if like else ""
-    fixes = (Remedy("ask for another class", case.command(like[0])),) if like else ()
+    fixes = (Remedy("ask for another class", case.command(resource=like[0])),) if like else ()
     return [Step("stack", Outcome.NO, why, file, line, fixes)]
 
 
@@ -98,6 +99,7 @@ def label(case: Case, offers: tuple[Offered, ...]) -> list[Step]:
     """How jobs reach the machine."""
     if not offers:
         return []
+    offers = case.giving(offers) or offers
     labelled = [o for o in offers if o.offer.label is not None]
     first = (labelled or list(offers))[0]
     file = stack_file(first.stack)

@@ -32,7 +32,7 @@ def terms(case: Case, entry: Entry) -> list[Step]:
     if grant.terms_url is not None:
         why = f"Who accepted the terms is listed at {quote(grant.terms_url)}, which is not read here."
         return [Step("terms", Outcome.UNKNOWN, why, GRANTS, entry.line("terms_url"))]
-    return [_on_the_list(case, str(grant.terms), entry.line("terms"))]
+    return [_on_the_list(case, str(grant.terms), entry.line("terms"), named=bool(grant.users))]
 
 
 def terms_to_come(case: Case) -> list[Step]:
@@ -41,16 +41,16 @@ def terms_to_come(case: Case) -> list[Step]:
     return [_on_the_list(case, names[0], None)] if names and case.question.user is not None else []
 
 
-def _on_the_list(case: Case, name: str, line: int | None) -> Step:
-    file, people, of_donor = case.around.people(name)
+def _on_the_list(case: Case, name: str, line: int | None, named: bool = False) -> Step:
+    file, people, of_donor = case.around.people(name, line)
     if case.question.user is not None:
         return _one_person(case, case.question.user, file, people, of_donor)
     count = sum(standing(u, people, of_donor, case.question.today) in HAS_ACCESS for u in people.users)
-    if not count:
+    if not count and not named:
         fixes = _acceptance(case, "LOGIN", file, of_donor)
         return Step("terms", Outcome.NO, f"Nobody of {quote(file)} has access.", GRANTS, line, fixes)
-    who = "one person" if count == 1 else f"{count} people"
-    why = f"The donor's terms must be accepted; {who} of {quote(file)} did."
+    accounts = "one account" if count == 1 else f"{count or 'no'} accounts"
+    why = f"The donor's terms must be accepted; {accounts} of {quote(file)} may start jobs."
     return Step("terms", Outcome.YES, why, GRANTS, line)
 
 
@@ -64,17 +64,23 @@ def _one_person(case: Case, user: str, file: str, people: UsersFile, of_donor: T
         words = _STANDS[stands].format(version=of_donor.version)
         return Step("terms", Outcome.YES, f"{_subject(found)} {words}.", file, line)
     if stands is Standing.LAPSED:
-        why = (
-            f"{_subject(found)} had until {of_donor.grace_until} to accept the version of {of_donor.version}."
-        )
+        why = f"{_subject(found)} had until {of_donor.grace_until} to accept the version of {of_donor.version}, "
+        why += "and nobody wrote down that they did."
         fix = Remedy("accept it, and write to the person's entry", f'"terms": "{of_donor.version}"', "json")
         return Step("terms", Outcome.NO, why, file, line, (fix,))
-    assert found.bot is not None
-    owner = quote(found.bot.owner)
-    why = f"{quote(found.github)} is a bot, which acted for {owner} until {found.bot.until}, or {owner} is not listed."
-    if case.question.today >= found.bot.until:
-        why = f"{quote(found.github)} is a bot, and acted for {owner} until {found.bot.until} only."
-    fix = Remedy(f"have {owner} set a later day there", f'"until": "{case.in_a_year}"', "json")
+    return _bot_alone(case, found, file, line)
+
+
+def _bot_alone(case: Case, user: User, file: str, line: int) -> Step:
+    """A bot whose delegation is over, or whose owner is no person of the list."""
+    assert user.bot is not None
+    name, owner = quote(user.github), quote(user.bot.owner)
+    if case.question.today >= user.bot.until:
+        why = f"{name} is a bot, and acted for {owner} until {user.bot.until} only."
+        fix = Remedy(f"have {owner} set a later day there", f'"until": "{case.in_a_year}"', "json")
+    else:
+        why = f"{name} is a bot of {owner}, and {owner} is no person of {quote(file)}."
+        fix = Remedy("name the person who answers for it", '"owner": "LOGIN"', "json")
     return Step("terms", Outcome.NO, why, file, line, (fix,))
 
 
@@ -132,7 +138,7 @@ def who(case: Case, entry: Entry) -> Step:
         return Step("who", Outcome.NO, why, GRANTS, entry.line("users"), (fix,))
     if user is not None and (grant.roles or grant.teams):
         return _by_role(case, grant, user, line)
-    return Step("who", Outcome.YES, f"Jobs may be started by {_those(grant)}.", GRANTS, line)
+    return Step("who", Outcome.YES, f"Jobs may be started by those who {_those(grant)}.", GRANTS, line)
 
 
 def _by_role(case: Case, grant: Grant, user: str, line: int) -> Step:
@@ -142,6 +148,8 @@ def _by_role(case: Case, grant: Grant, user: str, line: int) -> Step:
     if known is not None:
         what = "a maintainer" if user.lower() in known else "no maintainer"
         why += f" They are {what} of the feedstock, as the list of maintainers has it."
+    elif case.question.maintainers is not None:
+        why += " The list of maintainers does not have this repository."
     asks = []
     if grant.roles:
         path = f"repos/{organisation}/{case.repository}/collaborators/{user}/permission"
@@ -155,10 +163,10 @@ def _by_role(case: Case, grant: Grant, user: str, line: int) -> Step:
 
 
 def _those(grant: Grant) -> str:
-    people = [f"who is {listed(grant.users, ' or ')}"] if grant.users else []
-    people += ["who accepted the terms"] if grant.terms or grant.terms_url else []
-    roles = f"who has {_roles_and_teams(grant)}" if grant.roles or grant.teams else ""
-    return " and ".join(part for part in (roles, " or ".join(people)) if part)
+    people = [f"are {listed(grant.users, ' or ')}"] if grant.users else []
+    people += ["accepted the terms"] if grant.terms or grant.terms_url else []
+    roles = f"have {_roles_and_teams(grant)}" if grant.roles or grant.teams else ""
+    return ", and who ".join(part for part in (roles, " or ".join(people)) if part)
 
 
 def _roles_and_teams(grant: Grant) -> str:
