@@ -131,6 +131,9 @@ CODES: dict[str, Code] = {
     "bad-bot": _error(
         "Bot belongs to nobody", "A bot needs an owner who is a person of the same users file."
     ),
+    "bot-without-owner": _warning(
+        "Bot has no owner", "A login that ends with [bot] stands in a users file like a person's."
+    ),
     "delegation-ended": _warning(
         "Delegation of a bot has ended", "The bot's `until` is past; it is left out of what is compiled."
     ),

@@ -21,7 +21,7 @@ from accept import expect
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from roots import TODAY, Ran, Runner, read_folder, write_root
+from roots import PROJECT, TODAY, Ran, Runner, read_folder, write_root
 from test_properties import DAYS
 
 from cf_infra import answer, cli, yaml12
@@ -125,6 +125,16 @@ def test_the_cases_show_every_step_with_every_outcome_that_it_can_have() -> None
         "label": "yes",
     }
     assert seen == {(step, outcome) for step, words in possible.items() for outcome in words.split()}
+
+
+def test_the_page_shows_what_is_said(run: Runner) -> None:
+    page = (PROJECT / "docs" / "explain.md").read_text()
+    shown = page.partition("```text\n")[2].partition("```")[0]
+    ran = run("explain", "numpy", "gpu-large", "--root", str(PROJECT), "--today", "2026-11-21")
+    assert len(shown.splitlines()) > 5 and shown in ran.out
+    keys = run("explain", "numpy", "gpu-large", "--root", str(PROJECT), "--format", "json").json()
+    table = page.partition("one object:")[2]
+    assert [key for key in keys if f"`{key}`" not in table] == []
 
 
 def test_places_are_those_of_the_values(tmp_path: Path) -> None:
