@@ -23,6 +23,7 @@ from tools.talk import end_on_sigterm  # noqa: E402
 
 BENCHES: Mapping[str, Callable[[benches.Bench], list[table.Row]]] = {
     "help": benches.help_text,
+    "explain": benches.explain,
     "check": benches.check_against_reading,
     "growth": benches.growth,
     "compile": benches.compile_dedicated,

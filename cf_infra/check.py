@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 
-from cf_infra import rules_capacity, rules_github, rules_grants, rules_stacks
+from cf_infra import rules_capacity, rules_github, rules_grants, rules_people, rules_stacks
 from cf_infra.catalog import catalog
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.model import Inventory
+from cf_infra.people import Maintainers
 from cf_infra.rule import Rule, View
 
 CHECKS: list[Rule] = [
@@ -57,6 +58,15 @@ CHECKS: list[Rule] = [
     rules_github.kept_repository_has_no_grant,
     rules_capacity.offers_fit_a_host,
     rules_capacity.hosts_hold_everything,
+    rules_people.people_stand_once,
+    rules_people.logins_have_one_id,
+    rules_people.ids_have_one_login,
+    rules_people.logins_are_current,
+    rules_people.bots_have_owners,
+    rules_people.grace_ends_after_the_version,
+    rules_people.terms_have_one_version,
+    rules_people.terms_are_accepted,
+    rules_people.maintainers_still_are,
 ]
 
 PARTLY: dict[Rule, frozenset[str]] = {
@@ -77,9 +87,11 @@ PARTLY: dict[Rule, frozenset[str]] = {
 it they need whole."""
 
 
-def check(inventory: Inventory, today: date, line: Callable[[int], int]) -> list[Diagnostic]:
+def check(
+    inventory: Inventory, today: date, line: Callable[[int], int], maintainers: Maintainers | None = None
+) -> list[Diagnostic]:
     """Everything that is wrong with `inventory` on `today`, in no order. `line(index)`: where grants[index] begins."""
-    view = View(inventory, catalog(inventory.stacks), today, line)
+    view = View(inventory, catalog(inventory.stacks), today, line, maintainers)
     found = [fault for rule in CHECKS for fault in rule(view)]
     for name, left in inventory.partial_stacks.items():
         alone = replace(view, inventory=inventory.model_copy(update={"stacks": {name: left.stack}}))
