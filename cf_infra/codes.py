@@ -119,6 +119,10 @@ CODES: dict[str, Code] = {
     "bad-access-list": _error(
         "Access list cannot be used", "The .access.yml breaks a rule of its own format."
     ),
+    "cannot-edit": _error(
+        "File cannot be edited in place",
+        "grants.yaml is written in a form in which single entries cannot be changed without touching others.",
+    ),
     # running
     "usage": _error("Wrong usage", "The command line does not fit; see --help."),
     "tool-missing": _error("Tool is missing", "A program that cf-infra runs is not installed."),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
-from cf_infra import access, recovery, yaml12
+from cf_infra import access, edit, recovery, yaml12
 from cf_infra.catalog import catalog
 from cf_infra.check import check
 from cf_infra.compile import compile_all
@@ -97,13 +97,13 @@ def import_access(root: Path, file: Path, source: str, classes: bool, today: dat
             )
         ) from None
     listed = access.read_access(raw, str(file))
-    files.setdefault(GRANTS, b"version: 1\ngrants: []\n")
+    files.setdefault(GRANTS, edit.NEW.encode())
     before = from_files(root, files, today)
     if has_errors(before.diagnostics):
         raise Failure(*before.diagnostics)
     done = access.import_access(listed, source, before.inventory, catalog(before.inventory.stacks), classes)
     try:
-        text = access.appended(files[GRANTS].decode(), done.text)
+        text = edit.with_entries(files[GRANTS].decode(), done.entries)
     except Failure as failure:
         raise Failure(*place(failure.diagnostics, texts(files))) from None
     after = from_files(root, {**files, GRANTS: text.encode()}, today)

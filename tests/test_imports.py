@@ -27,6 +27,7 @@ CORE = [
     "rules_stacks",
     "rules_capacity",
     "check",
+    "edit",
     "access",
     "compile",
     "report",

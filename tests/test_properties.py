@@ -11,7 +11,7 @@ import orjson
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from cf_infra import access, capacity, project, yaml12
+from cf_infra import access, capacity, edit, project, yaml12
 from cf_infra.access import AccessList, Control, Policy
 from cf_infra.capacity import Demand, Shape
 from cf_infra.catalog import catalog
@@ -217,7 +217,7 @@ def meaning(found: AccessList) -> dict[str, object]:
 def imported(listed: AccessList, text: str, classes: bool = False) -> tuple[str, Resolved, Inventory]:
     before = parse({**FILES, GRANTS: text.encode()}).inventory
     done = access.import_access(listed, "a list", before, catalog(before.stacks), classes)
-    after = access.appended(text, done.text)
+    after = edit.with_entries(text, done.entries)
     folder = project.from_files(HERE, {**FILES, GRANTS: after.encode()}, TODAY)
     assert [d for d in folder.diagnostics if d.severity == "error"] == []
     return after, folder.resolved(), folder.inventory
@@ -292,17 +292,16 @@ def test_entries_are_found_where_the_whole_file_has_them(text: str, data: st.Dat
     on_key = data.draw(st.booleans())
     finder = yaml12._Finder(text)
     assert len(finder._entries.starts) == len(value["grants"]), "each entry is found by itself"
-    composed = yaml12._compose(text)
-    assert composed is not None
-    whole = yaml12._descend(composed, tuple(path), on_key, text.split("\n"))
+    node = yaml12.composed(text)
+    assert node is not None
+    whole = yaml12._descend(node, tuple(path), on_key, text.split("\n"))
     assert finder.find(tuple(path), on_key) == whole
     assert yaml12.first_line(text)(int(path[1])) == finder.line_of_entry(int(path[1])) + 1
 
 
 @given(grants_texts(), st.lists(grant(), min_size=1, max_size=3))
 def test_appending_touches_no_line(text: str, grants: list[Grant]) -> None:
-    entries = "".join(access.grant_text(g) for g in grants)
-    after = access.appended(text, entries)
+    after = edit.with_entries(text, grants)
     assert after.startswith(text)
     old, new = (yaml12.load(t.encode(), GRANTS)[0]["grants"] for t in (text, after))
     assert new[: len(old) - 1] == old[:-1], "the last may have ended without a newline in a block of text"
@@ -311,7 +310,7 @@ def test_appending_touches_no_line(text: str, grants: list[Grant]) -> None:
 
 @given(grant())
 def test_an_entry_is_read_as_it_was_written(one: Grant) -> None:
-    text = access.appended("", access.grant_text(one))
+    text = edit.with_entries("", [one])
     assert list(parse({GRANTS: text.encode()}).inventory.grants.values()) == [one]
 
 
