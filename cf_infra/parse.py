@@ -466,6 +466,11 @@ _IN_OTHERS: dict[str | int, str] = {
     "until": "until: 2027-01-31",
     "request": "request: https://github.com/conda-forge/admin-requests/pull/1234",
     "version": "version: 1",
+    "action": "action: cirun   (or namespace, blacksmith, depot, travis)",
+    "feedstocks": "feedstocks: [pytorch-cpu]   (without the organisation and -feedstock)",
+    "pull_request": "pull_request: true",
+    "revoke": "revoke: true",
+    "send_pr": "send_pr: false",
     "requested_by": "a login as GitHub writes it, without @",
 }
 _IN_STACKS: dict[str | int, str] = {

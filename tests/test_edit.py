@@ -156,9 +156,7 @@ def test_all_gone_and_one_back() -> None:
     assert entries(after) == []
     again = edited(after, ("add", Grant(feedstock="e", resources=["x"])))
     assert entries(again) == [{"feedstock": "e", "resources": ["x"]}]
-    both = edited(
-        TEXT, *(("remove", i) for i in range(4)), ("add", Grant(feedstock="e", resources=["x"]))
-    )
+    both = edited(TEXT, *(("remove", i) for i in range(4)), ("add", Grant(feedstock="e", resources=["x"])))
     assert entries(both) == [{"feedstock": "e", "resources": ["x"]}]
     assert "grants: # who may use what\n" in both
 
@@ -229,7 +227,8 @@ def test_a_long_comment_costs_no_time() -> None:
     """A stranger's comment must not make a pattern run for ever."""
     noise = " ".join("# a" for _ in range(20_000))
     many = "  # remark\n" * 20_000
-    text = f"grants:\n  - feedstock: a\n    resources: [x, {noise}\n      y]\n{many}\n  - feedstock: b\n    resources: [x]\n"
+    text = f"grants:\n  - feedstock: a\n    resources: [x, {noise}\n      y]\n{many}\n"
+    text += "  - feedstock: b\n    resources: [x]\n"
     after = edited(text, ("remove_resources", 0, ["y"]), ("remove", 1))
     assert entries(after) == [{"feedstock": "a", "resources": ["x"]}]
 
@@ -287,11 +286,20 @@ def files(draw: st.DrawFn) -> str:
     indent = draw(st.sampled_from(["", "  ", "    "]))
     inner = indent + "  "
     text = draw(st.sampled_from(["version: 1\n", "# first\nversion: 1\n\n"]))
-    text += "grants:" + draw(st.sampled_from(["\n", " # who may use what\n", f"\n{indent}# the list\n", "\n\n"]))
+    text += "grants:" + draw(
+        st.sampled_from(["\n", " # who may use what\n", f"\n{indent}# the list\n", "\n\n"])
+    )
     for number in range(draw(st.integers(1, 4))):
         text += draw(
             st.sampled_from(
-                ["", "", "\n", "# at the margin\n", f"{indent}# above\n", f"\n{indent}# above\n{indent}# it\n"]
+                [
+                    "",
+                    "",
+                    "\n",
+                    "# at the margin\n",
+                    f"{indent}# above\n",
+                    f"\n{indent}# above\n{indent}# it\n",
+                ]
             )
         )
         if draw(st.sampled_from([False, False, False, True])):

@@ -29,6 +29,8 @@ CORE = [
     "check",
     "edit",
     "access",
+    "admin_requests",
+    "changes",
     "compile",
     "report",
     "plan",
