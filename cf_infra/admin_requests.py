@@ -98,7 +98,7 @@ def read_request(raw: bytes, file: str, offers: Catalog, history: bool = False) 
         raise Failure(*faults)
     request = _request(value, file, None if history else offers, faults)
     if request is None or faults:
-        raise Failure(*place(faults, {file: raw.decode("utf-8-sig")}))
+        raise Failure(*place(_with_own_hints(faults), {file: raw.decode("utf-8-sig")}))
     return request
 
 
@@ -114,11 +114,17 @@ def read_history(raw: bytes, file: str) -> list[Request]:
             in_line: list[Diagnostic] = []
             request = _of_line(line, file, number, in_line)
             text = {file: line.decode("utf-8", "replace")}
-            faults += [replace(d, line=number) for d in place(in_line, text)]
+            faults += [replace(d, line=number) for d in place(_with_own_hints(in_line), text)]
             found += [] if request is None else [request]
     if faults:
         raise Failure(*faults)
     return sorted(found, key=lambda request: request.day or date.min)
+
+
+def _with_own_hints(faults: Iterable[Diagnostic]) -> list[Diagnostic]:
+    return [
+        replace(d, hint="docs/access.md has the form") if "docs/files.md" in d.hint else d for d in faults
+    ]
 
 
 def _of_line(raw: bytes, file: str, number: int, faults: list[Diagnostic]) -> Request | None:
@@ -132,7 +138,7 @@ def _of_line(raw: bytes, file: str, number: int, faults: list[Diagnostic]) -> Re
                 file=file,
                 line=number,
                 column=getattr(error, "colno", 1),
-                detail=f"Line {number} is not JSON: {error}.",
+                detail=f"Line {number} is not JSON: {getattr(error, 'msg', 'it is not UTF-8')}.",
                 hint='one request in each line: {"date": "2026-01-31", "file": NAME, "request": {...}}',
             )
         )
@@ -280,11 +286,18 @@ def resource_fault(name: str, offers: Catalog | None) -> Diagnostic | None:
     """What is wrong with a name of a resource, if anything is; without a place. No `offers`: any form of a name."""
     if offers is None and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}", name):
         return None
-    known = offers.names() if offers is not None else []
+    shown = printable(name)[:60]
+    if offers is None:
+        return Diagnostic(
+            "bad-value",
+            label="not a name",
+            detail=f"`{shown}`: names have letters, digits, dots, dashes and underscores.",
+            hint="write it as Cirun's list had it",
+        )
+    known = offers.names()
     if name in known:
         return None
     near = nearest(name, known)
-    shown = printable(name)[:60]
     return Diagnostic(
         "unknown-resource",
         label="nobody offers this",

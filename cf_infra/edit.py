@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import yaml
@@ -80,7 +81,7 @@ class Editor:
         whole = text.removeprefix("\ufeff") or NEW
         self._others, self._values = _read(whole)
         self._head, self._pieces, self._tail = self._split(whole)
-        self._pieces_before = list(self._pieces)
+        self._head_before, self._pieces_before = self._head, list(self._pieces)
         self._touched = False
 
     def _split(self, text: str) -> tuple[str, list[str | None], str]:
@@ -142,7 +143,7 @@ class Editor:
         before = self._head if above is None else self._piece(above)
         if above is not None:
             before = before[: _comment_above(before, _indent(own))]
-        if above is None or _ends_empty(before):
+        if _ends_empty(before) or (above is None and not before.rpartition("\n")[0].endswith("\n")):
             rest = _EMPTY_FIRST.sub("", rest)  # one empty line between entries is enough
         if not rest and not self._tail and not any(self._pieces[index + 1 :]):
             before = _EMPTY_LAST.sub("", before)
@@ -215,17 +216,22 @@ class Editor:
         before = self.original.removeprefix("\ufeff")
         if not self._pieces_before:
             return _unified(_compared(before, after), f"a/{name}", f"b/{name}")
-        return _unified(self._changes(before), f"a/{name}", f"b/{name}")
+        return _unified(self._changes(), f"a/{name}", f"b/{name}")
 
-    def _changes(self, before: str) -> Iterator[tuple[str, str]]:
-        head, old, tail = self._split(before)
+    def _changes(self) -> Iterator[tuple[str, str]]:
+        """Line by line what stays, goes and comes; pieces beside each other that changed are compared together."""
         live = [piece for piece in self._pieces if piece is not None]
-        yield from _compared(head, self._head_for(live))
         new = [piece or "" for piece in self._pieces]
-        new = [*new[: len(old) - 1], "".join(new[len(old) - 1 :])]
-        for one, other in zip(old, new, strict=True):
-            yield from _compared(one or "", other)
-        yield from _compared(tail, tail)
+        count = len(self._pieces_before)
+        pairs = [
+            (self._head_before, self._head_for(live)),
+            *zip((p or "" for p in self._pieces_before), new, strict=False),
+            ("", "".join(new[count:])),
+            (self._tail, self._tail),
+        ]
+        for is_same, run in groupby(pairs, lambda pair: pair[0] == pair[1]):
+            old, after = ("".join(texts) for texts in zip(*run, strict=True))
+            yield from _compared(old, old if is_same else after)
 
 
 def with_entries(text: str, entries: Iterable[Grant]) -> str:

@@ -392,6 +392,8 @@ def _wrong_type(e: ErrorDetails, name: str, file: str, path: Path, on_key: bool)
         hint = f'this is read as {what}; put it in quotes: "{AS_WRITTEN}"'
     elif wanted == "a whole number" and isinstance(value, str) and value.isdecimal():
         hint = f"write {value}, without quotes"
+    elif wanted == "true or false" and value in ("true", "false"):
+        hint = f"write {value}, without quotes"
     elif wanted == "true or false" and value in ("yes", "on", "y"):
         hint = "write true"
     elif wanted == "true or false" and value in ("no", "off", "n"):
@@ -468,9 +470,9 @@ _IN_OTHERS: dict[str | int, str] = {
     "version": "version: 1",
     "action": "action: cirun   (or namespace, blacksmith, depot, travis)",
     "feedstocks": "feedstocks: [pytorch-cpu]   (without the organisation and -feedstock)",
-    "pull_request": "pull_request: true",
-    "revoke": "revoke: true",
-    "send_pr": "send_pr: false",
+    "pull_request": "pull_request: true   (or false)",
+    "revoke": "revoke: true   (or false)",
+    "send_pr": "send_pr: true   (or false)",
     "requested_by": "a login as GitHub writes it, without @",
 }
 _IN_STACKS: dict[str | int, str] = {

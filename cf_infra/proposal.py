@@ -119,7 +119,10 @@ def renew_expiring(root: Path, days: int, longer: timedelta, today: date, dry_ru
     """Let all grants that end within so many days last longer."""
 
     def change(draft: Draft) -> None:
-        for index in draft.expiring(today, days):
+        found = draft.expiring(today, days)
+        if not found:
+            draft.notes.append(f"No grant ends until {today + timedelta(days=days)}.")
+        for index in found:
             grant = draft.grants[index]
             draft.renew(index, grant.resources, _end(longer, grant, today))
 
@@ -169,14 +172,14 @@ def _read(path: Path, hint: str, limit: int = LIMIT_OTHER) -> bytes:
 def _template(known: Known, request: Request) -> Grant:
     """An entry with what is known; without a reason or a request it is marked as imported."""
     complete = known.reason is not None and known.request is not None
-    return Grant(
+    grant = Grant(
         resources=[],
         reason=known.reason,
         request=known.request,
         requested_by=known.requested_by,
-        expires=known.expires,
         imported=None if complete else known.source or request.source,
     )
+    return grant.model_copy(update={"expires": known.expires})
 
 
 def _ensure_maintainers(asked: Iterable[tuple[Path, Request]], known: Known, inventory: Inventory) -> None:
@@ -273,26 +276,30 @@ def _once(keys: Iterable[Key]) -> list[Key]:
 
 def _commands(root: Path, draft: Draft, today: date, verb: str | None) -> list[str]:
     """What a person types to propose the change; every word is quoted, as names and addresses come from strangers."""
-    keys = _once([*draft.added, *draft.changed, *draft.removed])
     only = {(True, False, False): "Grant", (False, False, True): "Revoke"}
     verb = verb or only.get((bool(draft.added), bool(draft.changed), bool(draft.removed)), "Change")
-    names = list(dict.fromkeys(key.partition("/")[0].removesuffix("-feedstock") for key in keys))
-    resources = some(dict.fromkeys(key.partition("/")[2] for key in keys))
-    title = printable(f"{verb} access: {some(names)} ({resources})")
+    keys = _once([*draft.added, *draft.changed, *draft.removed])
+    names = _once(key.partition("/")[0].removesuffix("-feedstock") for key in keys)
+    title = printable(
+        f"{verb} access: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" * (len(names) > 3))
+    )
     slug = re.sub(r"[^a-z0-9]+", "-", f"{verb} {' '.join(names[:2])}".lower()).strip("-")[:50].strip("-")
     branch = f"{slug}-{today.isoformat()}"
-    requests = dict.fromkeys(
-        grant.request
-        for index, grant in draft.grants.items()
-        if grant.request and draft.inventory.grants.get(index) != grant
-    )
-    body = f"Request: {some(requests)}" if requests else title
     words = [
         *([["cd", str(root)]] if root != Path() else []),
         ["git", "switch", "--create", branch],
         ["git", "add", GRANTS],
         ["git", "commit", "--message", title],
         ["git", "push", "--set-upstream", "origin", branch],
-        ["gh", "pr", "create", "--title", title, "--body", body],
+        ["gh", "pr", "create", "--title", title, "--body", _body(draft)],
     ]
     return [shlex.join(line) for line in words]
+
+
+def _body(draft: Draft) -> str:
+    """What the pull request is about, in one line."""
+    parts = {"added": draft.added, "changed": draft.changed, "removed": draft.removed}
+    said = [f"{what}: {some(_once(keys))}" for what, keys in parts.items() if keys]
+    new = (g.request for i, g in draft.grants.items() if i not in draft.inventory.grants and g.request)
+    requests = some(dict.fromkeys(new))
+    return printable("; ".join(said) + ("" if requests == "none" else f"; request: {requests}"))
