@@ -296,6 +296,7 @@ def import_access(
     """
     names = {s.donor.terms.url: s.donor.terms.users for s in inventory.stacks.values() if s.donor.terms.users}
     resources = access.resources_of()
+    _ensure_labels_are_no_classes(resources, offers)
     have = {_meaning(grant) for grant in inventory.grants.values()}
     added, known, entries = [], [], []
     for policy in access.policies:
@@ -308,6 +309,28 @@ def import_access(
             added.append(policy.id)
             entries.append(entry)
     return Imported(entries, added, known)
+
+
+def _ensure_labels_are_no_classes(resources: Mapping[str, list[str]], offers: Catalog) -> None:
+    """A resource is a class or a label, and a label that is also a class would come out as that class's label."""
+    faults = []
+    for label in dict.fromkeys(name for names in resources.values() for name in names):
+        found = [o for o in offers.offers(label) if o.runner_class == label and o.offer.label != label]
+        if found:
+            named = f"its label is `{found[0].offer.label}`" if found[0].offer.label else "it has no label"
+            faults.append(
+                Diagnostic(
+                    "label-is-a-class",
+                    file=f"stacks/{found[0].stack}.yaml",
+                    path=("offers", label),
+                    on_key=True,
+                    label="also a label of the list",
+                    detail=f"The list opens `{label}`, which is a class of `{found[0].stack}` here, and {named}.",
+                    hint="name the class otherwise, or give it the label that the list has",
+                )
+            )
+    if faults:
+        raise Failure(*faults)
 
 
 def _named(label: str, offers: Catalog, classes: bool) -> str:

@@ -68,6 +68,18 @@ class Draft:
         """`repository/class` of a resource of an entry."""
         return key_of(self.grants[index], resource, self.offers)
 
+    def settle(self) -> None:
+        """Say of each pair what became of it in the end: one that was added and taken away again is neither."""
+        before, after = (
+            {key_of(g, r, self.offers) for g in grants.values() for r in g.resources}
+            for grants in (self.inventory.grants, self.grants)
+        )
+        mended = [key for key in (*self.added, *self.changed) if key in before & after]
+        self.added = [key for key in dict.fromkeys(self.added) if key in after - before]
+        self.removed = [key for key in dict.fromkeys(self.removed) if key in before - after]
+        self.changed = list(dict.fromkeys(mended))
+        self.unchanged = list(dict.fromkeys(self.unchanged))
+
     def _means(self, resource: str, stack: str | None) -> frozenset[tuple[str, str]]:
         """The offers behind a name; a name that nobody offers is one of its own."""
         found = frozenset((o.stack, o.runner_class) for o in self.offers.offers(resource, stack))
@@ -136,7 +148,7 @@ class Draft:
         return wanted.pull_requests and not self.grants[index].pull_requests
 
     def _widen(self, wanted: Grant, index: int, names: Sequence[str]) -> None:
-        """Have jobs of pull requests run: in the entry if all of it is meant, else in one of its own."""
+        """Have jobs of pull requests run: in the entry if all of it is meant, else in a copy with that part of it."""
         grant = self.grants[index]
         meant = {offer for name in names for offer in self._means(name, wanted.stack)}
         own = [r for r in grant.resources if self._means(r, grant.stack) <= meant]
@@ -147,7 +159,7 @@ class Draft:
             self.grants[index] = grant.model_copy(update={"pull_requests": True})
             return
         self._take_out(index, own)
-        self._insert(wanted.model_copy(update={"resources": own, "stack": grant.stack, "count": grant.count}))
+        self._insert(grant.model_copy(update={"resources": own, "pull_requests": True, "id": None}))
 
     def _add(self, wanted: Grant, names: list[str]) -> None:
         if not names and wanted.resources:

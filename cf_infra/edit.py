@@ -27,6 +27,7 @@ NEW = "version: 1\ngrants: []\n"
 # --------------------------------------------------------------------------------------------- values as text
 
 _PLAIN = re.compile(r"^[A-Za-z][A-Za-z0-9_./:@+-]*$")
+_SENTENCE = re.compile(r"^[A-Za-z][A-Za-z0-9 ,._/()+-]*[A-Za-z0-9.)]$")
 _DAY = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
 _WORDS = frozenset("true false null yes no on off y n".split())
 _ORDER = list(Grant.model_fields)
@@ -63,6 +64,8 @@ def _value(key: str, value: object) -> str:
         return f"[{', '.join(scalar(item) for item in value)}]"
     if key in ("granted", "expires") and isinstance(value, str) and _DAY.match(value):
         return value  # read as text by YAML 1.2, and written so by people
+    if key == "reason" and isinstance(value, str) and _SENTENCE.match(value) and value.lower() not in _WORDS:
+        return value
     return scalar(value) if isinstance(value, (str, bool, int)) else scalar(str(value))
 
 

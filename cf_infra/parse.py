@@ -390,9 +390,9 @@ def _wrong_type(e: ErrorDetails, name: str, file: str, path: Path, on_key: bool)
     elif wanted == "a text" and isinstance(value, (int, float)):
         what = "a truth value" if isinstance(value, bool) else "a number"
         hint = f'this is read as {what}; put it in quotes: "{AS_WRITTEN}"'
-    elif wanted == "a whole number" and isinstance(value, str) and value.isdecimal():
-        hint = f"write {value}, without quotes"
-    elif wanted == "true or false" and value in ("true", "false"):
+    elif (wanted == "a whole number" and isinstance(value, str) and value.isdecimal()) or (
+        wanted == "true or false" and value in ("true", "false")
+    ):
         hint = f"write {value}, without quotes"
     elif wanted == "true or false" and value in ("yes", "on", "y"):
         hint = "write true"

@@ -101,8 +101,10 @@ def import_access(root: Path, file: Path, source: str, classes: bool, today: dat
     before = from_files(root, files, today)
     if has_errors(before.diagnostics):
         raise Failure(*before.diagnostics)
-    done = access.import_access(listed, source, before.inventory, catalog(before.inventory.stacks), classes)
     try:
+        done = access.import_access(
+            listed, source, before.inventory, catalog(before.inventory.stacks), classes
+        )
         text = edit.with_entries(files[GRANTS].decode(), done.entries)
     except Failure as failure:
         raise Failure(*place(failure.diagnostics, texts(files))) from None

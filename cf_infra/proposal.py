@@ -246,6 +246,7 @@ def _propose(
     try:
         draft = Draft(files[GRANTS].decode(), before.inventory, catalog(before.inventory.stacks))
         change(draft)
+        draft.settle()
         text = draft.editor.text()
         diff = draft.editor.diff(is_new=is_new)
     except Failure as failure:
@@ -259,10 +260,10 @@ def _propose(
     said = {(d.code, d.file, d.detail) for d in before.diagnostics}
     return Proposal(
         diff,
-        added=_once(draft.added),
-        changed=_once(draft.changed),
-        removed=_once(draft.removed),
-        unchanged=_once(draft.unchanged),
+        draft.added,
+        draft.changed,
+        draft.removed,
+        draft.unchanged,
         notes=draft.notes,
         commands=_commands(root, draft, today, verb) if diff else [],
         diagnostics=draft.diagnostics + [d for d in found if (d.code, d.file, d.detail) not in said],
@@ -270,16 +271,12 @@ def _propose(
     )
 
 
-def _once(keys: Iterable[Key]) -> list[Key]:
-    return list(dict.fromkeys(keys))
-
-
 def _commands(root: Path, draft: Draft, today: date, verb: str | None) -> list[str]:
     """What a person types to propose the change; every word is quoted, as names and addresses come from strangers."""
     only = {(True, False, False): "Grant", (False, False, True): "Revoke"}
     verb = verb or only.get((bool(draft.added), bool(draft.changed), bool(draft.removed)), "Change")
-    keys = _once([*draft.added, *draft.changed, *draft.removed])
-    names = _once(key.partition("/")[0].removesuffix("-feedstock") for key in keys)
+    keys = [*draft.added, *draft.changed, *draft.removed]
+    names = list(dict.fromkeys(key.partition("/")[0].removesuffix("-feedstock") for key in keys))
     title = printable(
         f"{verb} access: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" * (len(names) > 3))
     )
@@ -299,7 +296,7 @@ def _commands(root: Path, draft: Draft, today: date, verb: str | None) -> list[s
 def _body(draft: Draft) -> str:
     """What the pull request is about, in one line."""
     parts = {"added": draft.added, "changed": draft.changed, "removed": draft.removed}
-    said = [f"{what}: {some(_once(keys))}" for what, keys in parts.items() if keys]
+    said = [f"{what}: {some(keys)}" for what, keys in parts.items() if keys]
     new = (g.request for i, g in draft.grants.items() if i not in draft.inventory.grants and g.request)
     requests = some(dict.fromkeys(new))
     return printable("; ".join(said) + ("" if requests == "none" else f"; request: {requests}"))
