@@ -1,4 +1,4 @@
-"""cf-infra's own part of a measurement, in a process of its own: python ours.py compile|check|everything ROOT OUTDIR.
+"""cf-infra's own part of a measurement, in a process of its own: python ours.py PART ROOT OUTDIR (parts: PARTS below).
 
 It prints the seconds of the part that is compared, as the peers do: without start-up, imports and reading of files.
 """
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
 from benchmarks.roots import STACK, TODAY  # noqa: E402
-from cf_infra import project  # noqa: E402
+from cf_infra import access, project  # noqa: E402
 from cf_infra.compile import compile_stack  # noqa: E402
 from cf_infra.diagnostics import has_errors  # noqa: E402
 from cf_infra.files import read_root  # noqa: E402
@@ -57,12 +57,25 @@ def everything(root: Path, _outdir: Path) -> Callable[[], None]:
     return measured
 
 
+def export(root: Path, outdir: Path) -> Callable[[], None]:
+    """From the bytes of all files to the file .access.yml."""
+    files = read_root(root)
+
+    def measured() -> None:
+        folder = project.from_files(root, files, TODAY)
+        _sound(folder)
+        text = access.access_text(access.export_access(folder.resolved(), folder.inventory))
+        (outdir / "access.yml").write_text(text, encoding="utf-8")
+
+    return measured
+
+
 def _sound(folder: project.Folder) -> None:
     if has_errors(folder.diagnostics):
         raise SystemExit(f"the generated folder has errors: {folder.diagnostics[0]}")
 
 
-PARTS = {"compile": compile_only, "check": check_only, "everything": everything}
+PARTS = {"compile": compile_only, "check": check_only, "everything": everything, "export": export}
 
 
 def main() -> None:
