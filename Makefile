@@ -34,7 +34,7 @@ demo: setup ## Grant, apply and revoke real servers in the sandbox on this machi
 	@$(python) demo/demo.py
 
 # What decides has no cloud in its way: it is covered by the quick tests alone.
-core := access capacity catalog check codes compile diagnostics model names orphans parse plan report resolve \
+core := access admin_requests capacity catalog changes check codes compile diagnostics edit model names orphans parse plan report resolve \
         rule rules_capacity rules_grants rules_stacks yaml12
 comma := ,
 empty :=

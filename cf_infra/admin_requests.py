@@ -7,7 +7,6 @@ in .jsonl holds history, one {"date", "file", "request"} in each line.
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -347,7 +346,7 @@ def _hours(value: Any) -> float:
 
 def _csv(raw: bytes, file: str, example: str) -> Iterator[tuple[str, str]]:
     try:
-        rows = [row for row in csv.reader(io.StringIO(raw.decode("utf-8-sig")), strict=True) if row]
+        rows = [row for row in csv.reader(raw.decode("utf-8-sig").splitlines(), strict=True) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise _bad_lookup(file, f"It is neither JSON nor CSV: {error}.", example) from None
     for number, row in enumerate(rows):
