@@ -360,7 +360,8 @@ def _json(raw: bytes, file: str, example: str) -> dict[str, Any]:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise _bad_lookup(file, f"It is not JSON: {error}.", example) from None
+        fault = _bad_lookup(file, f"It is not JSON: {error.msg}.", example).diagnostics[0]
+        raise Failure(replace(fault, line=error.lineno, column=error.colno)) from None
     if not isinstance(value, dict):
         raise _bad_lookup(file, "It holds no keys with values.", example)
     return value

@@ -317,6 +317,8 @@ def _broken(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
         # What was never closed is noticed at the end; where it was opened says more.
         mark = error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
+    if line > text.count("\n"):  # what is open when the text ends is missed in a line that is not there
+        line, column = text.count("\n"), len(text.rpartition("\n")[2])
     excerpt = _line(text, line)
     tab = "\t" in excerpt[: column + 1]
     return Diagnostic(

@@ -199,13 +199,72 @@ def test_the_last_line_keeps_its_end(end: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "name", "after"),
+    [
+        ("[]", "x", "[x]"),
+        ("[ ] # none", "x", "[x ] # none"),
+        ("[\n      a, # one\n    ]", "x", "[\n      a, # one\n      x,\n    ]"),
+        ("[a,\n      b]", "x", "[a,\n      b, x]"),
+        ("\n    -\n      a", "x", "\n    -\n      a\n    - x"),
+    ],
+)
+def test_a_resource_more_in_each_style(line: str, name: str, after: str) -> None:
+    text = "grants:\n  - feedstock: f\n    resources: @\n    imported: x\n"
+    assert edited(text.replace("@", line), ("add_resources", 0, [name])) == text.replace("@", after)
+
+
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        ("[a, # one\n      b, # two\n      c]", "[a, # one\n      c]"),
+        ("[a, # one\n      b]", "[a, # one\n      ]"),
+        ("[a, b,\n      c]", "[a,\n      c]"),
+        ("[a, b, ]", "[a, ]"),
+        ("\n    - a\n    -\n      b\n    - c", "\n    - a\n    - c"),
+        ("\n    - a\n    # --- two\n    - b", "\n    - a\n    # --- two"),
+    ],
+)
+def test_a_resource_less_in_each_style(line: str, after: str) -> None:
+    text = "grants:\n  - feedstock: f\n    resources: @\n    imported: x\n"
+    assert edited(text.replace("@", line), ("remove_resources", 0, ["b"])) == text.replace("@", after)
+
+
+@pytest.mark.parametrize(
+    ("entry", "change"),
+    [
+        ("- 7\n", ("set", 0, "expires", "2027-01-01")),
+        ("- {feedstock: a, resources: x}\n", ("add_resources", 0, ["y"])),
+        ("- {feedstock: a, expires: [x]}\n", ("set", 0, "expires", "2027-01-01")),
+    ],
+)
+def test_an_entry_that_is_none_is_refused(entry: str, change: tuple[Any, ...]) -> None:
+    with pytest.raises(Failure) as failure:
+        edited(f"grants:\n{entry}", change)
+    assert [d.code for d in failure.value.diagnostics] == ["cannot-edit"]
+
+
+def test_a_text_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(Failure) as failure:
+        Editor("grants: {")
+    assert [d.code for d in failure.value.diagnostics] == ["broken-yaml"]
+
+
+def test_nothing_is_added_where_another_key_follows() -> None:
+    text = "grants:\n  - {feedstock: a, resources: [x, y]}\nversion: 1\n"
+    assert edited(text, ("remove_resources", 0, ["x"])) == text.replace("x, ", "")
+    with pytest.raises(Failure, match="cannot-edit"):
+        edited(text, ("add", Grant(feedstock="b", resources=["x"])))
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "version: 1\ngrants: {a: b}\n",
         "version: 1\ngrants: [{feedstock: a, resources: [x, y]}]\n",
         "version: 1\ngrants:\n  - ? resources\n    : - x\n      - y\n    feedstock: a\n",
         "version: 1\ngrants:\n  - feedstock: a\n    reason: 'one\n  - two'\n    resources: [x, y]\n",
     ],
-    ids=["in brackets", "behind a question mark", "text like an entry"],
+    ids=["no list", "in brackets", "behind a question mark", "text like an entry"],
 )
 def test_what_cannot_be_edited_is_refused(text: str) -> None:
     with pytest.raises(Failure) as failure:
