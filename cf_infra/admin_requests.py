@@ -121,9 +121,9 @@ def read_history(raw: bytes, file: str) -> list[Request]:
 
 
 def _with_own_hints(faults: Iterable[Diagnostic]) -> list[Diagnostic]:
-    return [
-        replace(d, hint="docs/access.md has the form") if "docs/files.md" in d.hint else d for d in faults
-    ]
+    other = re.compile(r"see docs/\w+\.md for the form")
+    own = "docs/access.md has the form"
+    return [replace(d, hint=own) if other.match(d.hint) else d for d in faults]
 
 
 def _of_line(raw: bytes, file: str, number: int, faults: list[Diagnostic]) -> Request | None:

@@ -122,10 +122,29 @@ class Draft:
             elif self._widens(wanted, index):
                 wider.setdefault(index, []).append(name)
             else:
-                self.unchanged.append(self.key(index, name))
+                self._leave(wanted, index, name)
         for index, names in wider.items():
             self._widen(wanted, index, names)
         self._add(wanted, new)
+
+    def _leave(self, wanted: Grant, index: int, name: str) -> None:
+        """What is granted stays as it is; but another number of machines is given where nothing else is meant."""
+        grant, key = self.grants[index], self.key(index, name)
+        if wanted.count not in (None, grant.count or 1):
+            if len(grant.resources) == 1:
+                self.editor.set(index, "count", wanted.count or 1)
+                self.grants[index] = grant.model_copy(update={"count": wanted.count})
+                self.changed.append(key)
+                self.notes.append(f"{key}: {wanted.count} machines instead of {grant.count or 1}.")
+                return
+            self.notes.append(
+                f"{key} keeps `count: {grant.count or 1}`, as its entry has other resources, too."
+            )
+        ends = f", until {grant.expires}" if grant.expires else ""
+        longer = grant.expires is not None and wanted.expires is not None and wanted.expires > grant.expires
+        what_to_do = "; `grant renew` lets it last longer." if longer else "; nothing changes."
+        self.notes.append(f"{key} is granted already{ends}{what_to_do}")
+        self.unchanged.append(key)
 
     def _standing(self, wanted: Grant, name: str, day: date) -> int | None:
         """The entry that gives `name` already, at most without pull requests; what is over is taken away."""
@@ -225,14 +244,22 @@ class Draft:
 
     # ---------------------------------------------------------------------------------------------- renewing
 
-    def renew(self, index: int, names: Sequence[str], until: date) -> None:
+    def renew(self, index: int, names: Sequence[str], until: date | timedelta, today: date) -> None:
         """Let resources of an entry last until the day before `until`; some of them alone get an entry of their own.
 
-        Raises Failure("not-renewed") if they would not last longer.
+        A span counts from the end that there is, if that is not over, so that early renewals lose no day. Raises
+        Failure("not-renewed") if they would not last longer.
         """
         grant = self.grants[index]
         keys = [self.key(index, name) for name in names]
+        if grant.expires is None and isinstance(until, timedelta):
+            self.notes += [f"{key} has no end; --until gives it one." for key in keys]
+            self.unchanged += keys
+            return
+        if isinstance(until, timedelta):
+            until = max(grant.expires or today, today) + until
         if grant.expires == until:
+            self.notes += [f"{key} lasts until {until} already." for key in keys]
             self.unchanged += keys
             return
         if grant.expires is not None and grant.expires > until:

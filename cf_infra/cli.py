@@ -520,8 +520,6 @@ def _proposed(console: Console, done: Any, dry_run: bool) -> None:
     console.result({**data, "notes": done.notes, "commands": done.commands}, text)
     for note in done.notes:
         console.hint(note)
-    for key in done.unchanged:
-        console.hint(f"{key} is granted already; nothing changes.")
     if not done.diff:
         console.hint("grants.yaml stays as it is.")
     elif dry_run:

@@ -110,7 +110,7 @@ def renew(
         for index in changes.entries_of(draft, name, resources):
             own = draft.named(index, resources, set())
             if own:
-                draft.renew(index, own, _end(until, draft.grants[index], today))
+                draft.renew(index, own, until, today)
 
     return _propose(root, today, change, dry_run, "Renew")
 
@@ -123,17 +123,9 @@ def renew_expiring(root: Path, days: int, longer: timedelta, today: date, dry_ru
         if not found:
             draft.notes.append(f"No grant ends until {today + timedelta(days=days)}.")
         for index in found:
-            grant = draft.grants[index]
-            draft.renew(index, grant.resources, _end(longer, grant, today))
+            draft.renew(index, draft.grants[index].resources, longer, today)
 
     return _propose(root, today, change, dry_run, "Renew")
-
-
-def _end(until: date | timedelta, grant: Grant, today: date) -> date:
-    """A span counts from the end that there is, if that is not over, so that early renewals lose no day."""
-    if isinstance(until, date):
-        return until
-    return max(grant.expires or today, today) + until
 
 
 # ------------------------------------------------------------------------------------------------- requests
