@@ -516,7 +516,10 @@ def _proposed(console: Console, done: Any, dry_run: bool) -> None:
     console.diagnostics(done.diagnostics)
     console.keep(done.known)
     data = {name: getattr(done, name) for name in ("diff", "added", "changed", "removed", "unchanged")}
-    text = f"```diff\n{done.diff}```" if console.form is Format.MARKDOWN and done.diff else done.diff
+    text = done.diff
+    if console.form is Format.MARKDOWN:
+        block = f"```diff\n{done.diff}```" if done.diff else "grants.yaml stays as it is."
+        text = "\n".join([block, "", *(f"- {note}" for note in done.notes)])
     console.result({**data, "notes": done.notes, "commands": done.commands}, text)
     for note in done.notes:
         console.hint(note)

@@ -11,7 +11,6 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 import yaml
@@ -172,16 +171,22 @@ class Editor:
             self._pieces[last] = self._piece(last) + _newline(self._head)
             self._values[last] = _said(self._piece(last))  # a block of text may have gained its line end
 
+    @cached_property
+    def _layout(self) -> tuple[str, bool]:
+        """The blanks before an entry of this file, and whether an empty line stands between entries."""
+        known = [piece for piece in self._pieces_before if piece is not None]
+        indent = _indent(known[-1]) if known else 2
+        apart = len(known) > 1 and _ends_empty(known[-2][: _comment_above(known[-2], indent)])
+        return " " * indent, apart
+
     def _laid_out(self, entry: str) -> str:
         """An entry's text with this file's indent, line ends, and empty line between entries."""
-        known = [p for p in self._pieces_before if p is not None]
-        indent = " " * (_indent(known[-1]) if known else 2)
+        indent, apart = self._layout
         previous = next((p for p in reversed(self._pieces) if p is not None), "")
         # A block of text that keeps its empty lines (`|+`) would take another one for its own.
-        apart = len(known) > 1 and not _ends_empty(previous) and not re.search(r"[|>]\d?\+", previous)
-        apart = apart and _ends_empty(known[-2][: _comment_above(known[-2], len(indent))])
-        lines = [f"{indent}{line[2:]}" for line in entry.splitlines()]
-        return "".join(line + _newline(self._head) for line in ([""] if apart and previous else []) + lines)
+        apart = apart and previous != "" and not _ends_empty(previous) and not _KEEPS.search(previous)
+        lines = [""] * apart + [f"{indent}{line[2:]}" for line in entry.splitlines()]
+        return "".join(line + _newline(self._head) for line in lines)
 
     # ------------------------------------------------------------------------------------------- result
 
@@ -192,7 +197,9 @@ class Editor:
         live = [piece for piece in self._pieces if piece is not None]
         text = self._head_for(live) + "".join(live) + self._tail
         wanted = [v for v, piece in zip(self._values, self._pieces, strict=True) if piece is not None]
-        value, faults = yaml12.load(text.encode(), GRANTS)
+        value, faults = yaml12.load(text.encode(), GRANTS, yaml12.LIMIT_GRANTS)
+        if any(fault.code == "too-large" for fault in faults):
+            raise Failure(*faults)
         others = {k: v for k, v in value.items() if k != "grants"} if isinstance(value, dict) else None
         if faults or others != self._others or value["grants"] != wanted:
             raise _cannot(self._first_wrong(value, wanted), "in this form")
@@ -222,19 +229,20 @@ class Editor:
         return _unified(self._changes(), f"a/{name}", f"b/{name}")
 
     def _changes(self) -> Iterator[tuple[str, str]]:
-        """Line by line what stays, goes and comes; pieces beside each other that changed are compared together."""
+        """Line by line what stays, goes and comes."""
         live = [piece for piece in self._pieces if piece is not None]
-        new = [piece or "" for piece in self._pieces]
         count = len(self._pieces_before)
-        pairs = [
-            (self._head_before, self._head_for(live)),
-            *zip((p or "" for p in self._pieces_before), new, strict=False),
-            ("", "".join(new[count:])),
-            (self._tail, self._tail),
-        ]
-        for is_same, run in groupby(pairs, lambda pair: pair[0] == pair[1]):
-            old, after = ("".join(texts) for texts in zip(*run, strict=True))
-            yield from _compared(old, old if is_same else after)
+        # What stood between a removed entry and the next one went to the one before it: they are compared together.
+        groups = [([self._head_before], self._head_for(live))]
+        for old, new in zip(self._pieces_before, self._pieces, strict=False):
+            if new is None:
+                groups[-1][0].append(old or "")
+            else:
+                groups.append(([old or ""], new))
+        for before, after in groups:
+            yield from _compared("".join(before), after)
+        yield from _compared("", "".join(piece or "" for piece in self._pieces[count:]))
+        yield from _compared(self._tail, self._tail)
 
 
 def with_entries(text: str, entries: Iterable[Grant]) -> str:
@@ -251,6 +259,7 @@ _EMPTY_LAST = re.compile(r"(?<=\n)(?:[ \t]*\r?\n)+\Z")
 _ROW = re.compile(r"[^\n]*\n|[^\n]+")
 _BELOW = re.compile(r"([ \t]*)(#?)[^\n]*\n?")
 _TO_COMMA = re.compile(r"(?:\s|(?<=\s)#[^\n]*+\n)*+,")
+_KEEPS = re.compile(r"[|>]\d?\+")
 _HEADING = re.compile(r"[-=#*~_]{3}")
 
 

@@ -494,13 +494,24 @@ def test_a_new_file_is_a_diff_against_nothing() -> None:
 
 
 def test_many_entries_are_edited_quickly() -> None:
-    """Only pieces that change are composed: 20,000 entries, two changes, well under what composing all would take."""
+    """Each change costs its own entry, and its difference, too; a file above the limit of other files is taken."""
     import time
 
-    text = "grants:\n" + "".join(f"  - feedstock: f{i}\n    resources: [x, y]\n" for i in range(20_000))
+    text = "grants:\n" + "".join(f"  - feedstock: f{i}\n    resources: [x, y]\n" for i in range(30_000))
+    assert len(text) > yaml12.LIMIT_OTHER
     begin = time.process_time()
     editor = Editor(text)
-    editor.set(5, "expires", "2027-01-01")
-    editor.remove_resources(19_000, ["x"])
-    assert len(editor.diff().splitlines()) == 19
-    assert time.process_time() - begin < 3
+    for index in range(1000):
+        editor.set(index, "expires", "2027-01-01")
+    for index in range(1000, 1500):
+        editor.remove(index)
+    assert len(editor.diff().splitlines()) > 2000
+    assert time.process_time() - begin < 8
+
+
+def test_what_grows_too_large_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = Editor("grants:\n  - feedstock: a\n    resources: [x, y]\n")
+    monkeypatch.setattr(yaml12, "LIMIT_GRANTS", 50)
+    editor.set(0, "expires", "2027-01-01")
+    with pytest.raises(Failure, match="too-large"):
+        editor.text()

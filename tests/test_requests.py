@@ -296,7 +296,12 @@ def test_wrong_usage(arguments: str, run: Runner, root: Path, monkeypatch: pytes
 
 def test_markdown_is_a_block_for_a_comment(root: Path, run: Runner) -> None:
     ran = run("grant", "revoke", "vllm", "--root", str(root), "--today", TODAY, "--format", "markdown")
-    assert ran.out.startswith("```diff\n--- a/grants.yaml\n") and ran.out.endswith("\n```\n")
+    assert ran.out.startswith("```diff\n--- a/grants.yaml\n") and ran.out.rstrip().endswith("\n```")
+    where = ("--root", str(root), "--today", TODAY, "--format", "markdown")
+    ran = run("grant", "renew", "pytorch-cpu", "gpu-large", "--until", "2027-01-10", *where)
+    assert ran.out == (
+        "grants.yaml stays as it is.\n\n- pytorch-cpu-feedstock/gpu-large lasts until 2027-01-10 already.\n"
+    )
 
 
 def test_what_check_said_before_is_not_said_again(root: Path, run: Runner) -> None:
