@@ -36,6 +36,10 @@ COMPILE_PROCESS_AT_LEAST = 25.0
 """The same as whole processes: start, import, read the resolved stack, make the servers, write."""
 CHECK_AT_MOST = 0.2
 """Of the time that PyYAML's CSafeLoader needs to read the same 10,000 grants."""
+EXPORT_AT_MOST = 1.0
+"""Of the time that PyYAML's CSafeLoader needs to read back what was exported, 10,000 policies."""
+HISTORY_AT_MOST_SECONDS = 1.0
+"""`cf-infra import requests` of the real history from an empty grants.yaml: CPU seconds of the best run."""
 GROWTH_AT_MOST = 12.0
 """Times what 10,000 grants cost, for 100,000."""
 PEAK_AT_MOST_MB = 1000.0
@@ -49,6 +53,8 @@ EXPLAIN_LARGE_AT_MOST_SECONDS = 1.5
 
 OURS = Path(__file__).with_name("ours.py")
 COMPILE = Path(__file__).with_name("compile_resolved.py")
+PROJECT = Path(__file__).resolve().parents[1]
+HISTORY = PROJECT / "tests" / "data" / "access-requests-2023-2025.jsonl"
 CF_INFRA = Path(sys.executable).with_name("cf-infra")
 
 
@@ -167,6 +173,77 @@ def check_against_reading(bench: Bench) -> list[Row]:
         share_of("check", "check 10,000: PyYAML reads", ours, insides(theirs), CHECK_AT_MOST),
         share_of("check", "  as whole processes", found["cf-infra check"], theirs, None),
     ]
+
+
+# ------------------------------------------------------------------------------------------------- access
+
+
+def export_against_reading(bench: Bench) -> list[Row]:
+    """From files to Cirun's access list of 10,000 policies, against PyYAML that reads the list back."""
+    say("export: 10,000 policies")
+    root = roots.on_demand(bench.fresh("export-10000"), 10_000)
+    peers = bench.peers()
+    inside("export", root, bench.folder)
+    file = bench.folder / "access.yml"
+    found = rounds(
+        {
+            "cf-infra, in process": lambda: inside("export", root, bench.folder),
+            "PyYAML CSafeLoader": lambda: run(peers.pypi("read_yaml.py", file)),
+            "cf-infra export access": lambda: command(
+                "export", "access", "--root", root, "--today", roots.TODAY.isoformat()
+            ),
+        },
+        bench.rounds,
+        say,
+    )
+    theirs = found["PyYAML CSafeLoader"]
+    if any(sample.said["entries"] != 10_000 for sample in theirs):
+        raise BenchError(f"{file} does not hold 10,000 policies.")
+    ours = insides(found["cf-infra, in process"])
+    return [
+        share_of("export", "export 10,000: PyYAML reads", ours, insides(theirs), EXPORT_AT_MOST),
+        share_of("export", "  as whole processes", found["cf-infra export access"], theirs, None),
+    ]
+
+
+def import_of_history(bench: Bench) -> list[Row]:
+    """All requests of 2023 to 2025 into an empty grants.yaml, against an interpreter that does nothing."""
+    say("history: the requests of 2023 to 2025")
+    found = rounds(
+        {
+            "cf-infra import requests": lambda: _imported_anew(bench),
+            "python -c pass": lambda: run([sys.executable, "-c", "pass"]),
+        },
+        max(bench.rounds, HELP_ROUNDS),
+        lambda _line: None,
+    )
+    ours, bare = found["cf-infra import requests"], found["python -c pass"]
+    ratio = ratios(clock(ours), clock(bare))
+    row = Row(
+        bench="history",
+        what="import history: python",
+        ours=seconds_text(spread(clock(ours)).median),
+        peer=seconds_text(spread(clock(bare)).median),
+        ratio=times(ratio.median),
+        between=f"{digits(ratio.low)}-{digits(ratio.high)}",
+        cpu_ratio=times(ratios(cpu(ours), cpu(bare)).median),
+        target=f"< {HISTORY_AT_MOST_SECONDS:g} s",
+        met=min(cpu(ours)) < HISTORY_AT_MOST_SECONDS,  # the clock tells how busy the machine is
+        numbers={"ours": [plain(s) for s in ours], "peer": [plain(s) for s in bare]},
+    )
+    return [row]
+
+
+def _imported_anew(bench: Bench) -> Sample:
+    root = bench.fresh("history")
+    for name in ("stacks", "users"):
+        shutil.copytree(PROJECT / name, root / name)
+    sample = command(
+        "import", "requests", HISTORY, "--quiet", "--root", root, "--today", roots.TODAY.isoformat()
+    )
+    if not (root / "grants.yaml").is_file():
+        raise BenchError("The history was not imported.")
+    return sample
 
 
 # -------------------------------------------------------------------------------------------------- growth

@@ -25,6 +25,8 @@ BENCHES: Mapping[str, Callable[[benches.Bench], list[table.Row]]] = {
     "help": benches.help_text,
     "explain": benches.explain,
     "check": benches.check_against_reading,
+    "export": benches.export_against_reading,
+    "history": benches.import_of_history,
     "growth": benches.growth,
     "compile": benches.compile_dedicated,
     "apply": applying.apply_against_bare,

@@ -498,7 +498,9 @@ def _wrong_type(e: ErrorDetails, name: str, file: str, path: Path, on_key: bool)
     elif wanted == "a text" and isinstance(value, (int, float)):
         what = "a truth value" if isinstance(value, bool) else "a number"
         hint = f'this is read as {what}; put it in quotes: "{AS_WRITTEN}"'
-    elif wanted == "a whole number" and isinstance(value, str) and value.isdecimal():
+    elif (wanted == "a whole number" and isinstance(value, str) and value.isdecimal()) or (
+        wanted == "true or false" and value in ("true", "false")
+    ):
         hint = f"write {value}, without quotes"
     elif wanted == "true or false" and value in ("yes", "on", "y"):
         hint = "write true"
@@ -574,6 +576,11 @@ _IN_OTHERS: dict[str | int, str] = {
     "until": "until: 2027-01-31",
     "request": "request: https://github.com/conda-forge/admin-requests/pull/1234",
     "version": "version: 1",
+    "action": "action: cirun   (or namespace, blacksmith, depot, travis)",
+    "feedstocks": "feedstocks: [pytorch-cpu]   (without the organisation and -feedstock)",
+    "pull_request": "pull_request: true   (or false)",
+    "revoke": "revoke: true   (or false)",
+    "send_pr": "send_pr: true   (or false)",
     "requested_by": "a login as GitHub writes it, without @",
 }
 _IN_USERS: dict[str | int, str] = {

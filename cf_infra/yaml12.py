@@ -318,6 +318,8 @@ def _broken(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
         # What was never closed is noticed at the end; where it was opened says more.
         mark = error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
+    if line > text.count("\n"):  # what is open when the text ends is missed in a line that is not there
+        line, column = text.count("\n"), len(text.rpartition("\n")[2])
     excerpt = _line(text, line)
     tab = "\t" in excerpt[: column + 1]
     return Diagnostic(
@@ -427,7 +429,7 @@ class _Finder:
 
     @cached_property
     def _whole(self) -> yaml.Node | None:
-        return _compose(self.text) if len(self.text) <= _LONGEST else None
+        return composed(self.text) if len(self.text) <= _LONGEST else None
 
     def _entry(self, index: int) -> tuple[int, yaml.Node | None]:
         """The line where grants[index] begins and its node; None if it cannot be read by itself."""
@@ -436,7 +438,7 @@ class _Finder:
             return 0, None
         start, text = chunk
         if index not in self._parsed:
-            listed = _compose(text)
+            listed = composed(text)
             alone = isinstance(listed, yaml.SequenceNode) and len(listed.value) == 1
             self._parsed[index] = listed.value[0] if listed is not None and alone else None
         return start, self._parsed[index]
@@ -463,11 +465,13 @@ _HEAD = re.compile(r"^grants:[ \t]*(?:#.*)?\r?$", re.MULTILINE)
 _FIRST = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*( *)-(?=[ \r\n])")
 
 
-def indent_of_entries(text: str) -> str | None:
-    """The blanks before each entry of `grants:`; None if it is not written with one entry under another."""
-    head = _HEAD.search(text)
-    first = _FIRST.match(text, head.end()) if head else None
-    return first[1] if first else None
+def lines_of_entries(text: str) -> tuple[list[int], int]:
+    """The lines (from zero) where the entries of `grants:` begin, and the line behind them.
+
+    No line if they do not stand one under another.
+    """
+    found = _Entries(text, text.split("\n"))
+    return found.starts, found.end
 
 
 class _Entries:
@@ -506,7 +510,7 @@ class _Entries:
         return start, "\n".join(self.lines[start:end]) + "\n"
 
 
-def _compose(text: str) -> yaml.Node | None:
+def composed(text: str) -> yaml.Node | None:
     """The nodes of a text that was read before; None for what libyaml takes otherwise than its reader did."""
     depth = 0
     try:
