@@ -116,6 +116,10 @@ CODES: dict[str, Code] = {
     "secret-in-stack": _error(
         "Secret in a stack file", "Stack files are public; secrets come from a sink or a source outside."
     ),
+    "secret-in-settings": _error(
+        "Secret in settings.yaml",
+        "settings.yaml is public; it names the variable or the command that has a secret.",
+    ),
     "incomplete-offer": _error("Offer is incomplete", "The offer lacks what its kind of stack needs."),
     "bad-users-file": _error(
         "Users file cannot be used", 'users/NAME.json is {"users": [{"github": login, "id": number}]}.'

@@ -55,7 +55,7 @@ def parse(files: Mapping[str, bytes]) -> Parsed:
             stacks[found[1]] = _stack(found[1], found[2], name, files[name], faults)
         elif found := _USERS_FILE.match(name):
             users[found[1]] = _users(found[1], name, files[name], faults)
-    settings = _optional(files, SETTINGS, Settings, faults)
+    settings = _settings(files, faults)
     overrides = _optional(files, OVERRIDES, Overrides, faults)
     inventory = Inventory.model_construct(
         grants=grants,
@@ -221,6 +221,32 @@ def _is_secret(path: Path, value: Any) -> bool:
     if path[:2] == ("github", "secrets"):
         return not isinstance(value, dict) if len(path) < 4 else path[3] != "resources"
     return path[:-1] != ("credentials",) and bool(_SECRET.search(str(path[-1])))
+
+
+def _settings(files: Mapping[str, bytes], faults: list[Diagnostic]) -> Settings | None:
+    """The settings. What is wrong at a key such as `token` may be the token itself, and is not shown."""
+    found: list[Diagnostic] = []
+    settings = _optional(files, SETTINGS, Settings, found)
+    faults += map(_without_a_secret, found)
+    return settings
+
+
+def _without_a_secret(d: Diagnostic) -> Diagnostic:
+    path = d.path or ()
+    keys = [index for index, key in enumerate(path) if _SECRET.search(str(key))]
+    if not keys:
+        return d
+    key = _show(str(path[keys[0]]))
+    return Diagnostic(
+        "secret-in-settings",
+        file=d.file,
+        path=path[: keys[0] + 1],
+        on_key=True,
+        label="looks like a secret",
+        detail=f"What stands at {key} is none of the forms that it may have, and may be a secret: it is not shown.",
+        hint="say where the secret is to be had, not the secret itself:\ntoken: env GITHUB_TOKEN\n"
+        "if it was ever pushed, it is known: revoke it",
+    )
 
 
 def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
