@@ -183,11 +183,11 @@ def export_against_reading(bench: Bench) -> list[Row]:
     say("export: 10,000 policies")
     root = roots.on_demand(bench.fresh("export-10000"), 10_000)
     peers = bench.peers()
-    inside("export", root, bench.folder)
-    file = bench.folder / "access.yml"
+    inside("export", root)
+    file = root / "access.yml"
     found = rounds(
         {
-            "cf-infra, in process": lambda: inside("export", root, bench.folder),
+            "cf-infra, in process": lambda: inside("export", root),
             "PyYAML CSafeLoader": lambda: run(peers.pypi("read_yaml.py", file)),
             "cf-infra export access": lambda: command(
                 "export", "access", "--root", root, "--today", roots.TODAY.isoformat()
