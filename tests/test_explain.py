@@ -24,7 +24,7 @@ from markdown_it import MarkdownIt
 from roots import PROJECT, TODAY, Ran, Runner, read_folder, write_root
 from test_properties import DAYS, FILES, grant
 
-from cf_infra import access, answer, cli, project, yaml12
+from cf_infra import access, answer, cli, edit, project, yaml12
 from cf_infra.asked import Question
 from cf_infra.chain import Outcome, quote
 from cf_infra.explain import explain
@@ -384,7 +384,7 @@ def test_a_yes_is_what_the_access_list_says(
     terms = donor % (b", grace_until: 2026-06-01" if lapsed else b"")
     if of_terms:
         grants = [g.model_copy(update={"terms": "lab"}) for g in grants]
-    text = access.appended("", "".join(access.grant_text(g) for g in grants))
+    text = edit.with_entries("", grants)
     files = {**FILES, "stacks/second.yaml": stacks.replace(known[0], terms), GRANTS: text.encode()}
     folder = project.from_files(Path(), files, day)
     resolved = folder.resolved()
