@@ -18,7 +18,7 @@ timed = start=$$(date +%s); $(2); code=$$?; echo "$(1): $$(($$(date +%s) - start
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing: Python packages, OpenTofu and its provider, the sandbox
+setup: ## Install what is missing: Python packages, OpenTofu and its providers, the sandbox
 	@$(PYTHON) tools/setup.py
 
 check: setup ## Check grants.yaml and stacks/: no network, changes nothing
@@ -69,13 +69,15 @@ sandbox-up: setup ## Start the sandbox's OpenStack on 127.0.0.1
 sandbox-down: setup ## End it
 	@$(cf-infra) sandbox down
 
-lock: $(UV) ## Write requirements/*.lock again from pyproject.toml (UPGRADE=1: with the newest releases)
+lock: $(UV) ## Write requirements/*.lock again from pyproject.toml (UPGRADE=1: with the newest releases), and locks/
 	@for name in run dev; do \
 	    $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	        $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock" \
 	        $$([ $$name = dev ] && echo "--extra dev --constraint requirements/run.lock") \
 	        pyproject.toml --output-file requirements/$$name.lock || exit; \
 	done
+	@$(MAKE) --no-print-directory setup
+	@$(python) tools/locks.py
 
 .tools/uv/bin/uv:
 	@$(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet uv

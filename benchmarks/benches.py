@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks import roots
@@ -32,7 +33,7 @@ from benchmarks.table import Row, digits, is_busy, plain, share_of, times, times
 COMPILE_AT_LEAST = 100.0
 """Times faster than cdktn, 10,000 machines, from the resolved stack to files."""
 COMPILE_PROCESS_AT_LEAST = 25.0
-"""Times faster than cdktn, 10,000 machines, from grants.yaml to files, as whole processes."""
+"""The same as whole processes: start, import, read the resolved stack, make the servers, write."""
 CHECK_AT_MOST = 0.2
 """Of the time that PyYAML's CSafeLoader needs to read the same 10,000 grants."""
 GROWTH_AT_MOST = 12.0
@@ -47,6 +48,7 @@ EXPLAIN_LARGE_AT_MOST_SECONDS = 1.5
 """The whole process, on 100,000 grants."""
 
 OURS = Path(__file__).with_name("ours.py")
+COMPILE = Path(__file__).with_name("compile_resolved.py")
 CF_INFRA = Path(sys.executable).with_name("cf-infra")
 
 
@@ -65,9 +67,9 @@ class Bench:
         return path
 
 
-def inside(part: str, root: Path, outdir: Path) -> Sample:
+def inside(part: str, root: Path) -> Sample:
     """One run of a part of cf-infra in a process of its own."""
-    return run([sys.executable, OURS, part, root, outdir])
+    return run([sys.executable, OURS, part, root])
 
 
 def command(*arguments: str | Path) -> Sample:
@@ -88,36 +90,38 @@ def compile_dedicated(bench: Bench) -> list[Row]:
     return rows
 
 
+STYLES = (("npm", "plain"), ("pypi", "plain"), ("npm", "best"), ("pypi", "best"))
+"""The peers' programs: as users without bindings write them, and the fastest that we could write."""
+_SAID = {"npm": "cdktn npm", "pypi": "cdktn PyPI"}
+
+
 def _compile(bench: Bench, peers: Peers, machines: int, asked: bool) -> list[Row]:
     say(f"compile: {machines:,} machines")
-    root = roots.dedicated(bench.fresh(f"dedicated-{machines}"), machines)
-    grants = root / "grants.yaml"
+    resolved = roots.resolved(bench.fresh(f"dedicated-{machines}"), machines)
     paths = {name: bench.folder / f"{name}-{machines}" for name in ("ours", "npm", "pypi")}
 
-    def peer(name: str, program: list[str | Path]) -> Sample:
-        bench.fresh(paths[name].name)  # as ours, which finds its files as they are in the next round
-        return run(program, peers.environment())
+    def peer(package: str, style: str) -> Sample:
+        bench.fresh(paths[package].name)  # as ours, which finds its files as they are in the next round
+        program = peers.npm if package == "npm" else peers.pypi
+        script = "synth.js" if package == "npm" else "synth.py"
+        return run(program(script, resolved, paths[package], style), peers.environment(style == "best"))
 
-    found = rounds(
-        {
-            "cf-infra, in process": lambda: inside("compile", root, paths["ours"]),
-            "cdktn, npm": lambda: peer("npm", peers.npm(grants, paths["npm"])),
-            "cf-infra compile": lambda: _compiled_anew(root),
-            "cdktn, PyPI": lambda: peer("pypi", peers.pypi("synth.py", grants, paths["pypi"])),
-        },
-        bench.rounds,
-        say,
-    )
-    for name in ("npm", "pypi"):
-        same_servers(paths["ours"], paths[name])
-    ours, whole = insides(found["cf-infra, in process"]), found["cf-infra compile"]
+    programs: dict[str, Callable[[], Sample]] = {
+        "cf-infra": lambda: run([sys.executable, COMPILE, resolved, paths["ours"]])
+    }
+    for package, style in STYLES:
+        programs[f"{_SAID[package]}, {style}"] = partial(peer, package, style)
+    found = rounds(programs, bench.rounds, say)
+    for package in ("npm", "pypi"):
+        same_servers(paths["ours"], paths[package])
+    ours = found["cf-infra"]
     rows = []
-    for name, said in (("cdktn, npm", "cdktn npm"), ("cdktn, PyPI", "cdktn PyPI")):
-        theirs = found[name]
-        label = f"compile {machines:,}: {said}"
-        target, process_target = (COMPILE_AT_LEAST, COMPILE_PROCESS_AT_LEAST) if asked else (None, None)
-        rows.append(times_faster("compile", label, ours, insides(theirs), target))
-        rows.append(times_faster("compile", "  as whole processes", whole, theirs, process_target))
+    for package, style in STYLES:
+        theirs, plain_style = found[f"{_SAID[package]}, {style}"], style == "plain"
+        label = f"compile {machines:,}: {_SAID[package]}{'' if plain_style else ', best'}"
+        targets = (COMPILE_AT_LEAST, COMPILE_PROCESS_AT_LEAST) if asked and plain_style else (None, None)
+        rows.append(times_faster("compile", label, insides(ours), insides(theirs), targets[0]))
+        rows.append(times_faster("compile", "  as whole processes", ours, theirs, targets[1]))
     return rows
 
 
@@ -150,7 +154,7 @@ def check_against_reading(bench: Bench) -> list[Row]:
     file = root / "grants.yaml"
     found = rounds(
         {
-            "cf-infra, in process": lambda: inside("check", root, bench.folder),
+            "cf-infra, in process": lambda: inside("check", root),
             "PyYAML CSafeLoader": lambda: run(peers.pypi("read_yaml.py", file)),
             "cf-infra check": lambda: command("check", "--root", root, "--today", roots.TODAY.isoformat()),
         },
@@ -175,8 +179,8 @@ def growth(bench: Bench) -> list[Row]:
     many = roots.on_demand(bench.fresh("growth-100000"), 100_000)
     found = rounds(
         {
-            "10,000, in process": lambda: inside("everything", few, bench.folder),
-            "100,000, in process": lambda: inside("everything", many, bench.folder),
+            "10,000, in process": lambda: inside("everything", few),
+            "100,000, in process": lambda: inside("everything", many),
             "10,000, cf-infra compile": lambda: _compiled_anew(few),
             "100,000, cf-infra compile": lambda: _compiled_anew(many),
         },

@@ -1,6 +1,7 @@
-"""cf-infra's own part of a measurement, in a process of its own: python ours.py compile|check|everything ROOT OUTDIR.
+"""cf-infra's own part of a measurement, in a process of its own: python ours.py check|everything ROOT.
 
 It prints the seconds of the part that is compared, as the peers do: without start-up, imports and reading of files.
+compile_resolved.py is its neighbour for compiling.
 """
 
 from __future__ import annotations
@@ -12,40 +13,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jinja2  # noqa: F401  (cf_infra imports it when it is first used; imports are not what is compared)
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from benchmarks.roots import STACK, TODAY  # noqa: E402
+from benchmarks.roots import TODAY  # noqa: E402
 from cf_infra import project  # noqa: E402
-from cf_infra.compile import compile_stack  # noqa: E402
 from cf_infra.diagnostics import has_errors  # noqa: E402
 from cf_infra.files import read_root  # noqa: E402
 
 
-def compile_only(root: Path, outdir: Path) -> Callable[[], None]:
-    """From the resolved stack to files, as cdktn's synth goes from its tree to files."""
-    folder = project.read(root, TODAY)
-    stack = folder.resolved().stacks[STACK]
-    modules = folder.modules()
-    outdir.mkdir(parents=True, exist_ok=True)
-
-    def measured() -> None:
-        for name, content in compile_stack(stack, modules).items():
-            if "/" not in name:
-                (outdir / name).write_bytes(content)
-
-    return measured
-
-
-def check_only(root: Path, _outdir: Path) -> Callable[[], None]:
+def check_only(root: Path) -> Callable[[], None]:
     """From the bytes of all files to every fault in them."""
     files = read_root(root)
     return lambda: _sound(project.from_files(root, files, TODAY))
 
 
-def everything(root: Path, _outdir: Path) -> Callable[[], None]:
+def everything(root: Path) -> Callable[[], None]:
     """From the bytes of all files to the bytes of all files below build/."""
     files = read_root(root)
 
@@ -62,13 +45,13 @@ def _sound(folder: project.Folder) -> None:
         raise SystemExit(f"the generated folder has errors: {folder.diagnostics[0]}")
 
 
-PARTS = {"compile": compile_only, "check": check_only, "everything": everything}
+PARTS = {"check": check_only, "everything": everything}
 
 
 def main() -> None:
     """Prepare, then time one run: a command of cf-infra does its work once, too."""
     gc.set_threshold(500_000)  # as cli.main()
-    measured = PARTS[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    measured = PARTS[sys.argv[1]](Path(sys.argv[2]))
     cpu, begin = time.process_time(), time.perf_counter()
     measured()
     seconds = time.perf_counter() - begin

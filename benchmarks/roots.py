@@ -8,6 +8,11 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
+from cf_infra import project
+from cf_infra.resolve import ResolvedStack
+
 TODAY = date(2026, 6, 1)
 """A day on which all of these grants hold."""
 STACK = "farm"
@@ -41,6 +46,14 @@ def dedicated(root: Path, machines: int) -> Path:
     """A farm of eight-GPU hosts on which each grant has a machine of its own, an eighth of a host."""
     hosts = -(-machines // GPUS_PER_HOST)
     return _write(root, machines, _stack(_DEDICATED, hosts))
+
+
+def resolved(root: Path, machines: int) -> Path:
+    """The same as one JSON file: the resolved stack, which every program of the comparison reads."""
+    folder = project.read(dedicated(root, machines), TODAY)
+    path = root / "resolved.json"
+    path.write_bytes(TypeAdapter(ResolvedStack).dump_json(folder.resolved().stacks[STACK]))
+    return path
 
 
 def on_demand(root: Path, grants: int) -> Path:

@@ -205,7 +205,7 @@ class LeftBehind:
 def _left_behind(
     run: Run, cloud: Connection, wanted: Mapping[str, Any], state: Mapping[str, Any], destroy: bool
 ) -> LeftBehind:
-    marked = openstack.servers(cloud, run.stack.name, run.admin)
+    marked = openstack.settled_servers(cloud, run.stack.name, run.admin, run.say)
     machines = {**wanted, "machines": {}} if destroy else wanted
     found = _strays(run, cloud, wanted, state)
     lost = next((stray.what for stray in found if stray.carries), None)

@@ -114,6 +114,8 @@ def _download(url: str, sha256: str, path: Path, hosts: frozenset[str], say: Say
         part.replace(path)
     except (urllib.error.URLError, HTTPException, TimeoutError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise Failure(
             Diagnostic("not-found", detail=f"{url} cannot be fetched: {reason}.", hint="try again later")
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cf_infra.compile import MANAGED_BY
-from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.diagnostics import Diagnostic, Failure, some
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -19,6 +20,10 @@ SANDBOX = "sandbox"
 """The cloud that is on this machine; its clouds.yaml is found without being named."""
 TIMEOUT = 30.0
 """Seconds that a cloud may take for one answer."""
+BUILT_WITHIN = 600.0
+"""Seconds that a server may be in BUILD."""
+DELETED_WITHIN = 120.0
+"""Seconds that Nova may take to forget a server that was deleted."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,26 @@ def servers(connection: Connection, stack: str, admin: bool) -> list[Server]:
     return sorted((_server(s, images) for s in found), key=lambda s: (s.grant, s.id))
 
 
+def settled_servers(
+    connection: Connection, stack: str, admin: bool, say: Callable[[str], None]
+) -> list[Server]:
+    """As `servers`, as soon as none is being built any more, or after ten minutes.
+
+    A killed run may have begun some: OpenTofu refuses to take over a server that is not finished.
+    """
+    end = time.monotonic() + BUILT_WITHIN
+    told = False
+    while True:
+        found = servers(connection, stack, admin)
+        building = [server.name for server in found if server.status == "BUILD"]
+        if not building or time.monotonic() > end:
+            return found
+        if not told:
+            say(f"waiting for what is still being built: {some(building)}")
+        told = True
+        time.sleep(1.0)
+
+
 def _image_name(connection: Connection, image_id: str) -> str | None:
     from openstack import exceptions as sdk
 
@@ -232,18 +257,16 @@ def server_by_id(connection: Connection, server_id: str) -> Server | None:
 
 def delete_server(connection: Connection, server_id: str) -> None:
     """Delete a server and wait until it is gone. Raises Failure if it is still there after two minutes."""
-    from openstack import exceptions as sdk
-
-    try:
-        connection.compute.delete_server(server_id, ignore_missing=True)
-        connection.compute.wait_for_delete(connection.compute.get_server(server_id), interval=0.5, wait=120)
-    except sdk.NotFoundException:
-        return
-    except sdk.ResourceTimeout:
-        detail = f"The server {server_id} is still there, two minutes after it was deleted."
-        raise Failure(
-            Diagnostic("still-there", detail=detail, hint="ask the cloud's operators to look at it")
-        ) from None
+    connection.compute.delete_server(server_id, ignore_missing=True)
+    end = time.monotonic() + DELETED_WITHIN
+    # The SDK's own wait ends when Nova shows DELETED, some time before Nova forgets the server.
+    while server_by_id(connection, server_id) is not None:
+        if time.monotonic() > end:
+            detail = f"The server {server_id} is still there, two minutes after it was deleted."
+            raise Failure(
+                Diagnostic("still-there", detail=detail, hint="ask the cloud's operators to look at it")
+            )
+        time.sleep(0.5)
 
 
 def gpus_of(connection: Connection, server_id: str) -> list[str]:

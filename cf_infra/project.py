@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
+import orjson
+
 from cf_infra import access, recovery, yaml12
 from cf_infra.catalog import catalog
 from cf_infra.check import check
@@ -44,7 +46,13 @@ class Folder:
         """All files below build/, by relative name. Raises Failure if the folder has errors."""
         if has_errors(self.diagnostics):
             raise Failure(*self.diagnostics)
-        return compile_all(self.resolved(), self.inventory, self.modules())
+        files = compile_all(self.resolved(), self.inventory, self.modules())
+        locks = read_tree(project_folder("locks"))
+        for name in [name for name in files if name.endswith("/main.tf.json")]:
+            (provider,) = orjson.loads(files[name])["terraform"]["required_providers"]
+            if lock := locks.get(f"{provider}.lock.hcl"):
+                files[name.replace("main.tf.json", ".terraform.lock.hcl")] = lock
+        return files
 
 
 def read(root: Path, today: date, maintainers: Maintainers | None = None) -> Folder:

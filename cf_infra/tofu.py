@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,9 @@ __all__ = [
 OLDEST = (1, 11, 0)
 BEFORE = (2, 0, 0)
 
+LOCK = ".terraform.lock.hcl"
+"""OpenTofu's own name for what providers a folder is locked to."""
+
 INHERITED = frozenset(
     [
         "PATH",
@@ -68,12 +71,20 @@ INHERITED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An OpenTofu that fits: the program, its CLI configuration and dependency lock (both optional), versions."""
+    """An OpenTofu that fits: the program, its CLI configuration (optional), versions, dependency locks.
+
+    `lock`: the one that is used, if any; `locks`: by provider (`openstack`, `github`), see `with_provider`.
+    """
 
     tofu: Path
     tofurc: Path | None = None
     lock: Path | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    locks: Mapping[str, Path] = field(default_factory=dict)
+
+    def with_provider(self, name: str) -> Tool:
+        """This OpenTofu for configurations that ask for one provider: a lock may name no other."""
+        return replace(self, lock=self.locks.get(name))
 
 
 class TofuFailure(Failure):
@@ -108,7 +119,7 @@ def find(project: Path, environ: Mapping[str, str] | None = None) -> Tool:
                 hint="build the pinned one:\nmake setup",
             )
         )
-    return Tool(tool.tofu, tool.tofurc, tool.lock, {**tool.versions, "tofu": version})
+    return replace(tool, versions={**tool.versions, "tofu": version})
 
 
 def _pointed(pointer: Path) -> Tool:
@@ -119,12 +130,12 @@ def _pointed(pointer: Path) -> Tool:
         tool = Tool(
             tofu=here / said["tofu"],
             tofurc=here / said["tofurc"] if said.get("tofurc") else None,
-            lock=here / said["lock"] if said.get("lock") else None,
             versions={str(k): str(v) for k, v in (said.get("versions") or {}).items()},
-        )
+            locks={str(name): here / lock for name, lock in (said.get("locks") or {}).items()},
+        ).with_provider("openstack")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise _missing(f"{pointer} cannot be used.") from None
-    for path in (tool.tofu, tool.tofurc, tool.lock):
+    for path in (tool.tofu, tool.tofurc, *tool.locks.values()):
         if path is not None and not path.exists():
             raise _missing(f"{pointer} points to {path}, which is not there.")
     return tool
@@ -206,11 +217,10 @@ class Tofu:
         """Prepare the folder: providers, modules, and where the state is. False if that was already so.
 
         `state`: the file of backend `local`, or the settings of another backend. The configuration must have a
-        `backend` block for it. A lock file given by the tool is copied and only read.
+        `backend` block for it. The dependency lock is only read, see `_settle_lock`.
         """
         settings = {"path": self._state_path(state)} if isinstance(state, Path) else dict(state)
-        if self.tool.lock is not None:
-            _write_if_new(self.folder / ".terraform.lock.hcl", self.tool.lock.read_bytes())
+        self._settle_lock()
         if isinstance(state, Path) and recovery.restore(state):
             self._on_event(Event("text", f"{state} was cut off by a killed run: its backup is used.", "warn"))
         if isinstance(state, Path) and recovery.is_cut_off(state):
@@ -218,6 +228,25 @@ class Tofu:
         fresh = self._prepare(settings)
         self._take_what_was_left()
         return fresh
+
+    def _settle_lock(self) -> None:
+        """Have the dependency lock that fits the providers which are there.
+
+        Usually the compiled one does. Providers that another Go built, or those of somebody's own mirror, have other
+        hashes: those that set-up noted. Those of a registry have the ones that OpenTofu noted here the first time.
+        """
+        lock = self.folder / LOCK
+        if self.tool.lock is None:
+            own = self.folder / ".terraform" / LOCK
+            if own.exists():
+                _write_if_new(lock, own.read_bytes())
+            else:
+                lock.unlink(missing_ok=True)
+        elif not lock.exists() or not _hashes(lock) & _hashes(self.tool.lock):
+            if lock.exists():
+                text = f"The provider is not one of those that locks/ records: {self.tool.lock} is used."
+                self._on_event(Event("text", text, "warn"))
+            _write_if_new(lock, self.tool.lock.read_bytes())
 
     def begin(self, state: Path) -> None:
         """Write an empty local state where there is none yet; call it before the first plan.
@@ -243,6 +272,9 @@ class Tofu:
             arguments.append("-lockfile=readonly")
         self._run("init", ["init", "-json", "-input=false", *arguments])
         marker.parent.mkdir(exist_ok=True)  # a configuration without providers has no such folder
+        if self.tool.lock is None and (self.folder / LOCK).exists():
+            _write_if_new(marker.parent / LOCK, (self.folder / LOCK).read_bytes())
+            digest = self._init_digest(settings)
         marker.write_text(digest, encoding="utf-8")
         return True
 
@@ -490,7 +522,7 @@ def _configuration(folder: Path) -> Iterator[Path]:
     for base, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != ".terraform"]
         for name in names:
-            if name.endswith((".tf", ".tofu", ".tf.json", ".tofu.json")) or name == ".terraform.lock.hcl":
+            if name.endswith((".tf", ".tofu", ".tf.json", ".tofu.json")) or name == LOCK:
                 yield Path(base, name)
 
 
@@ -504,6 +536,11 @@ def _text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except OSError:
         return None
+
+
+def _hashes(lock: Path) -> set[str]:
+    """The hashes that a dependency lock allows for one provider (it names no other)."""
+    return set(re.findall(r'"(h1:[^"]+)"', lock.read_text(encoding="utf-8")))
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

@@ -102,13 +102,12 @@ def make_databases(spec: Specification) -> None:
 def start_services(spec: Specification) -> oslo_service.ServiceLauncher:
     """Start conductor, scheduler and computes, in the order that they need each other."""
     launcher = oslo_service.ServiceLauncher(CONF, restart_method="mutate")
-    launcher.launch_service(service.Service.create(binary="nova-conductor", host="controller"))
-    eventlet.sleep(0.2)
+    launch(launcher, service.Service.create(binary="nova-conductor", host="controller"))
     # One scheduling decision at a time: Nova tries only the first way to place a server on a host, so requests for
-    # GPUs that come together would collide and fail although there is room.
+    # GPUs that come together would collide and fail although there is room. The setting is read when a service
+    # begins to listen, on a busy machine seconds after its launch.
     CONF.set_override("executor_thread_pool_size", 1)
-    launcher.launch_service(service.Service.create(binary="nova-scheduler", host="controller"))
-    eventlet.sleep(0.2)
+    launch(launcher, service.Service.create(binary="nova-scheduler", host="controller"))
     CONF.clear_override("executor_thread_pool_size")
     for host in spec.hosts:
         launcher.launch_service(
@@ -118,6 +117,18 @@ def start_services(spec: Specification) -> oslo_service.ServiceLauncher:
         )
         eventlet.sleep(0.1)
     return launcher
+
+
+def launch(launcher: oslo_service.ServiceLauncher, started: service.Service) -> None:
+    """Launch a service and wait until it takes messages."""
+    launcher.launch_service(started)
+    wait_for(f"{started.binary} to take messages", lambda: listens(started))
+
+
+def listens(started: service.Service) -> bool:
+    """Has its message server begun, and so read its settings?"""
+    server = started.rpcserver
+    return server is not None and server._work_executor is not None
 
 
 def mapped(spec: Specification) -> bool:

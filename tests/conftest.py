@@ -1,10 +1,11 @@
-"""The session's OpenStack, for all folders of tests."""
+"""The session's OpenStack, for all folders of tests, and the scenes of tests/e2e, which begin before anything else."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from testlab import Lab, start
@@ -16,11 +17,30 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A sandbox on free ports and in a folder of its own; skips, with the reason, what cannot run."""
-    with start(tmp_path_factory) as made:
+    with start(tmp_path_factory, "scenes") as made:
         yield made
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The scenes' results are asked for last: they play beside all other tests, and mostly wait."""
+    items.sort(key=lambda item: hasattr(getattr(item, "function", None), "played"))
+
+
 @pytest.fixture(scope="session")
-def sandbox_cloud(lab: Lab) -> Path:
-    """The clouds.yaml of the session's sandbox: `sandbox` (administrator), `sandbox-member` (one project)."""
-    return lab.clouds_yaml
+def scenes(
+    request: pytest.FixtureRequest, lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """The scenes of all tests that were chosen for this session."""
+    from scenes import Scenes, chosen  # beside the tests that use them
+
+    begun = Scenes(chosen(request.session.items), lab, tmp_path_factory.mktemp("scenes"))
+    yield begun
+    begun.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begin_early(request: pytest.FixtureRequest) -> None:
+    """Begin the scenes with the first test. Why they cannot begin is said by each of them."""
+    if any(hasattr(getattr(item, "function", None), "played") for item in request.session.items):
+        with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+            request.getfixturevalue("scenes")

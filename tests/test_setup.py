@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from tools import build, cache, environment, find, gobuild, parts, recipes, setup
-from tools.recipes import TOOLS
+from tools.locks import HEAD, merged
+from tools.recipes import CONSTRAINTS, TOOLS
 from tools.talk import SetupError, from_os_error
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,7 +147,9 @@ def test_every_recipe_names_a_pinned_version_and_the_go_that_builds_it(tool: rec
 
 def test_the_pinned_versions_fit_what_is_asked_of_others() -> None:
     assert find.tofu_fits(TOOLS["tofu"].version)
-    assert recipes.OPENSTACK_CONSTRAINT.startswith(f">= {TOOLS['openstack'].version},")
+    assert set(recipes.CONSTRAINTS) == {name for name in recipes.CORE if TOOLS[name].provider}
+    for name, constraint in recipes.CONSTRAINTS.items():
+        assert constraint.startswith(f">= {TOOLS[name].version},")
 
 
 # --- whole or not at all ------------------------------------------------------------------------------------------
@@ -211,11 +214,11 @@ def test_a_target_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 def test_tools_are_built_once_and_described(machine: Machine) -> None:
     machine.has_go()
     first = machine.set_up()
-    assert machine.builds() == 2
+    assert machine.builds() == 3
     assert machine.set_up() == first
-    assert machine.builds() == 2
+    assert machine.builds() == 3
     assert json.loads(machine.pointer.read_text())["tools"].startswith(str(machine.cache / "tools-"))
-    assert first["versions"] == {"tofu": TOOLS["tofu"].version, "openstack": "3.4.0"}
+    assert first["versions"] == {"tofu": TOOLS["tofu"].version, "openstack": "3.4.0", "github": "3.4.0"}
     assert os.access(str(first["tofu"]), os.X_OK)
     settings = Path(str(first["tofurc"])).read_text()
     assert f'path    = "{first["providers"]}"' in settings
@@ -226,7 +229,10 @@ def test_tools_are_built_once_and_described(machine: Machine) -> None:
         for path in Path(str(first["providers"])).rglob(name)
     }
     assert found == {"registry.opentofu.org", "registry.terraform.io"}
-    assert "3.4.0" in Path(str(first["lock"])).read_text()
+    locks = first["locks"]
+    assert isinstance(locks, dict)
+    assert sorted(locks) == ["github", "openstack"]
+    assert all("3.4.0" in Path(lock).read_text() for lock in locks.values())
 
 
 def test_a_file_that_a_crash_left_empty_is_made_again(machine: Machine) -> None:
@@ -235,7 +241,7 @@ def test_a_file_that_a_crash_left_empty_is_made_again(machine: Machine) -> None:
     whole = tofu.read_bytes()
     tofu.write_bytes(b"")  # a hard link: the built tool is damaged with it
     assert Path(str(machine.set_up()["tofu"])).read_bytes() == whole
-    assert machine.builds() == 3
+    assert machine.builds() == 4
 
 
 def test_a_failed_build_says_the_compilers_last_words_and_leaves_nothing(machine: Machine) -> None:
@@ -254,7 +260,7 @@ def test_what_was_asked_for_once_stays(machine: Machine) -> None:
     machine.has_go()
     assert set(json.loads(json.dumps(machine.set_up("act")["programs"]))) == {"act", "tofu"}
     assert set(json.loads(json.dumps(machine.set_up()["programs"]))) == {"act", "tofu"}
-    assert machine.builds() == 3
+    assert machine.builds() == 4
 
 
 def test_a_tool_in_c_needs_a_compiler(machine: Machine) -> None:
@@ -271,7 +277,7 @@ def test_a_fitting_tofu_is_taken_from_path(
     machine.has_tofu(version)
     value = machine.set_up()
     assert value["tofu"] == str(machine.bin / "tofu")
-    assert machine.builds() == 1
+    assert machine.builds() == 2
     assert f"OpenTofu {version}: found on PATH and used ({machine.bin / 'tofu'})" in capsys.readouterr().err
 
 
@@ -280,7 +286,7 @@ def test_another_tofu_is_not(version: str, machine: Machine, capsys: pytest.Capt
     machine.has_go()
     machine.has_tofu(version)
     assert machine.set_up()["tofu"] != str(machine.bin / "tofu")
-    assert machine.builds() == 2
+    assert machine.builds() == 3
     assert ">= 1.11.0 and < 2.0.0 is needed" in capsys.readouterr().err
 
 
@@ -321,11 +327,11 @@ def test_providers_of_the_registry_need_neither_go_nor_lock(machine: Machine) ->
     machine.patch.setenv("CF_INFRA_PROVIDERS", "registry")
     value = machine.set_up()
     assert value["tofu"] == str(machine.bin / "tofu")
-    assert (value["tofurc"], value["lock"], value["providers"]) == (None, None, None)
+    assert (value["tofurc"], value["locks"], value["providers"]) == (None, {}, None)
     assert machine.calls.read_text() == ""
 
 
-def test_a_folder_of_providers_is_used_as_it_is(machine: Machine) -> None:
+def test_a_folder_of_providers_is_used_as_it_is(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.has_tofu("1.12.6")
     mirror = machine.folder / "mirror"
     machine.patch.setenv("CF_INFRA_PROVIDERS", str(mirror))
@@ -337,8 +343,10 @@ def test_a_folder_of_providers_is_used_as_it_is(machine: Machine) -> None:
     assert value["providers"] == str(mirror)
     assert value["versions"] == {"tofu": "1.12.6", "openstack": "3.4.0"}
     assert f'"{mirror}"' in Path(str(value["tofurc"])).read_text()
+    assert "integrations/github is not in" in capsys.readouterr().err
+    assert list(value["locks"]) == ["openstack"]  # type: ignore[call-overload]
     plugin.write_text("another")  # its hash is in the lock: the set is made again
-    assert machine.set_up()["lock"] != value["lock"]
+    assert machine.set_up()["locks"] != value["locks"]
     machine.patch.setenv("LOCK_FAILS", "1")
     plugin.write_text("of another platform")
     assert "no package for darwin_arm64" in machine.error()
@@ -589,3 +597,23 @@ def test_an_installed_wheel_brings_what_the_clone_has(tmp_path: Path) -> None:
     assert {
         name if name.startswith("cf_infra/") else f"cf_infra/_project/{name}" for name in expected
     } <= names
+
+
+# --- locks/
+
+
+def test_committed_locks_name_what_is_pinned() -> None:
+    """Whoever moves a pin in tools/ has to move the lock, too."""
+    for name, constraint in CONSTRAINTS.items():
+        lock = (ROOT / "locks" / f"{name}.lock.hcl").read_text(encoding="utf-8")
+        assert f'"registry.opentofu.org/{TOOLS[name].provider}"' in lock
+        assert f'version     = "{TOOLS[name].version}"' in lock and f'constraints = "{constraint}"' in lock
+        assert '"h1:' in lock
+
+
+def test_hashes_of_one_version_are_kept_and_those_of_another_are_not() -> None:
+    made = 'provider "x" {\n  version     = "2"\n  hashes = [\n    "h1:b=",\n  ]\n}\n'
+    same = made.replace("h1:b=", "h1:a=")
+    assert re.findall(r'"(h1:.*)"', merged(made, same)) == ["h1:a=", "h1:b="]
+    assert re.findall(r'"(h1:.*)"', merged(made, same.replace('"2"', '"1"'))) == ["h1:b="]
+    assert merged(made, "") == HEAD + made

@@ -84,9 +84,13 @@ class TestFind:
         self.version(tmp_path / "bin" / "tofu", "1.11.0")
         rc = tmp_path / "tofurc"
         rc.write_text("")
-        self.pointer(tmp_path, pinned, tofurc=str(rc), lock=None, versions={"openstack": "1.54.1"})
+        lock = tmp_path / "openstack.lock.hcl"
+        lock.write_text("")
+        locks = {"openstack": str(lock)}
+        self.pointer(tmp_path, pinned, tofurc=str(rc), locks=locks, versions={"openstack": "1.54.1"})
         found = find(tmp_path, {"PATH": str(tmp_path / "bin")})
-        assert (found.tofu, found.tofurc, found.lock) == (pinned, rc, None)
+        assert (found.tofu, found.tofurc, found.lock) == (pinned, rc, lock)
+        assert found.with_provider("github").lock is None
         assert found.versions == {"openstack": "1.54.1", "tofu": "1.12.6-dev"}
 
     def test_the_path_serves_where_nothing_was_built(self, tmp_path: Path) -> None:
@@ -252,6 +256,41 @@ def test_the_lock_file_is_copied_and_only_read(place: Place, tool: Tool, tmp_pat
         place.tofu().init(place.state)
     assert "lock file" in failure.value.diagnostics[0].detail
     assert copied.read_bytes() == b""
+
+
+def test_a_compiled_lock_stays_where_it_knows_the_provider(place: Place, tool: Tool) -> None:
+    """The committed lock has the hashes of several Gos; only a provider that it does not know brings its own."""
+    if tool.lock is None or tool.tofurc is None or "openstack" not in tool.versions:
+        pytest.skip("there is no provider of our own: run `make setup`")
+    requires = {"openstack": {"source": "terraform-provider-openstack/openstack"}}
+    place.write({}, terraform={"backend": {"local": {}}, "required_providers": requires})
+    place.tool = tool
+    own = tool.lock.read_text(encoding="utf-8")
+    compiled = place.folder / ".terraform.lock.hcl"
+    several = re.sub(r"(hashes = \[\n)", r'\1    "h1:another=",\n', own)
+    compiled.write_text(several, encoding="utf-8")
+    place.tofu().init(place.state)
+    assert compiled.read_text(encoding="utf-8") == several
+    assert not any("locks/" in event.message for event in place.events)
+
+    compiled.write_text(re.sub(r"h1:[^\"]+", "h1:another=", own), encoding="utf-8")
+    place.tofu().init(place.state)
+    assert compiled.read_text(encoding="utf-8") == own
+    assert any("locks/" in event.message for event in place.events)
+
+
+def test_without_a_lock_of_ours_the_one_that_opentofu_made_is_kept(place: Place, tool: Tool) -> None:
+    """As with CF_INFRA_PROVIDERS=registry, where the committed hashes are not those of the registry's builds."""
+    if tool.lock is None or tool.tofurc is None or "openstack" not in tool.versions:
+        pytest.skip("there is no provider of our own: run `make setup`")
+    requires = {"openstack": {"source": "terraform-provider-openstack/openstack"}}
+    place.write({}, terraform={"backend": {"local": {}}, "required_providers": requires})
+    place.tool = Tool(tool.tofu, tool.tofurc, None, tool.versions)
+    compiled = place.folder / ".terraform.lock.hcl"
+    for again in (True, False):
+        compiled.write_text("# compiled anew", encoding="utf-8")
+        assert place.tofu().init(place.state) is again
+        assert "h1:" in compiled.read_text(encoding="utf-8")
 
 
 # --- what goes wrong

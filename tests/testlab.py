@@ -1,4 +1,4 @@
-"""One OpenStack for a whole session of tests, with the hosts of every stack that a test uses."""
+"""An OpenStack for a whole session of tests, with the hosts of every stack that a test uses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ WITH_SERVERS = ("eighths", "given", "killed", "left", "life", "limits", "strays"
 STACKS = [PROJECT / "tests" / "e2e" / "stacks" / f"{name}.yaml" for name in WITH_SERVERS]
 STACKS += [PROJECT / "stacks" / "quansight-v100.yaml"]
 KEEP = "CF_INFRA_TEST_SANDBOX"
-"""A folder in which the sandbox stays between two runs of pytest, for those who work on tests."""
+"""A folder in which the sandboxes stay between two runs of pytest, for those who work on tests."""
+KEPT_PORTS = {"scenes": 22_000, "modules": 22_100}
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Lab:
 
 
 @contextmanager
-def start(folders: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Start the session's sandbox and stop it in the end. Skips, with the reason, where it cannot run."""
+def start(folders: pytest.TempPathFactory, name: str) -> Iterator[Lab]:
+    """Start a sandbox for the session and stop it in the end. Skips, with the reason, where it cannot run."""
     skip_without_tools()
     kept = os.environ.get(KEEP)
     root = folders.mktemp("lab-root")
@@ -55,7 +56,7 @@ def start(folders: pytest.TempPathFactory) -> Iterator[Lab]:
     shutil.copytree(PROJECT / "users", root / "users")
     (root / "grants.yaml").write_text("version: 1\ngrants: []\n")
     if kept:
-        made = Lab(Path(kept), int(os.environ.get("CF_INFRA_SANDBOX_PORT") or 22_000))
+        made = Lab(Path(kept) / name, KEPT_PORTS[name])
     else:
         made = Lab(folders.mktemp("lab") / "sandbox", free_base_port())
     try:

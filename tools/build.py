@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be search
 from tools.cache import building, cache_folder, describe, discard, is_whole  # noqa: E402
 from tools.find import Go, Tofu, find_go, tofu_environment, tofu_on_path  # noqa: E402
 from tools.gobuild import TAIL_LINES, built, tool_digest  # noqa: E402
-from tools.recipes import CORE, OPENSTACK_CONSTRAINT, RECIPE, REGISTRY_HOSTS, TOOLS, Tool  # noqa: E402
+from tools.recipes import CONSTRAINTS, CORE, REGISTRY_HOSTS, SET_RECIPE, TOOLS, Tool  # noqa: E402
 from tools.talk import SetupError, end_on_sigterm, from_os_error, say  # noqa: E402
 
 POINTER = ROOT / ".tools" / "current.json"
@@ -58,7 +58,7 @@ class Request:
     def digest(self) -> str:
         """Return the name of the set: equal requests have equal sets, in all clones."""
         value = {
-            "recipe": RECIPE,
+            "recipe": SET_RECIPE,
             "tools": {name: tool_digest(TOOLS[name], go) for name, go in self.tools.items()},
             "tofu": [str(self.tofu.path), self.tofu.version] if self.tofu else None,
             "providers": [str(self.providers.folder), _listing(self.providers.folder)]
@@ -132,7 +132,7 @@ def _listing(folder: Path | None) -> list[tuple[str, int, int]]:
 
 
 def _assemble(request: Request, binaries: Mapping[str, Path], folder: Path, target: Path) -> None:
-    """Fill `folder`, later renamed to `target`: bin/, mirror/, tofurc, lock.hcl and, last, tools.json."""
+    """Fill `folder`, later renamed to `target`: bin/, mirror/, tofurc, the locks and, last, tools.json."""
     for name, binary in binaries.items():
         for place in _places(TOOLS[name], request.tools[name].platform):
             _link(binary, folder / place)
@@ -143,17 +143,28 @@ def _assemble(request: Request, binaries: Mapping[str, Path], folder: Path, targ
     if request.tofu:
         programs["tofu"], versions["tofu"] = str(request.tofu.path), request.tofu.version
     value: dict[str, Any] = {"programs": programs, "tofu": programs["tofu"]}
-    value |= {"providers": None, "tofurc": None, "lock": None}
+    value |= {"providers": None, "tofurc": None, "locks": {}}
     if request.providers is None or request.providers.folder:
         mirror = request.providers.folder if request.providers else None
         tofu = request.tofu.path if request.tofu else folder / "bin" / "tofu"
-        lock = _lock(tofu, mirror or folder / "mirror")
-        (folder / "lock.hcl").write_text(lock, encoding="utf-8")
+        for name in _lockable(mirror):
+            lock = _lock(tofu, mirror or folder / "mirror", name)
+            (folder / f"{name}.lock.hcl").write_text(lock, encoding="utf-8")
+            versions[name] = _locked_version(lock)
+            value["locks"][name] = str(target / f"{name}.lock.hcl")
         (folder / "tofurc").write_text(tofurc(mirror or target / "mirror"), encoding="utf-8")
-        versions["openstack"] = _locked_version(lock)
-        value |= {"providers": str(mirror or target / "mirror")}
-        value |= {"tofurc": str(target / "tofurc"), "lock": str(target / "lock.hcl")}
+        value |= {"providers": str(mirror or target / "mirror"), "tofurc": str(target / "tofurc")}
     describe(folder / "tools.json", {**value, "versions": versions}, folder)
+
+
+def _lockable(mirror: Path | None) -> Iterator[str]:
+    """Which providers are there to be locked: of somebody's own folder, those that it holds."""
+    for name in CONSTRAINTS:
+        place = f"{REGISTRY_HOSTS[0]}/{TOOLS[name].provider}"
+        if mirror is None or name == "openstack" or (mirror / place).is_dir():
+            yield name
+        else:
+            say(f"providers: {place} is not in {mirror}: stacks that need it cannot be planned")
 
 
 def _places(tool: Tool, platform: str) -> Iterator[str]:
@@ -188,13 +199,14 @@ def tofurc(mirror: Path) -> str:
     )
 
 
-def _lock(tofu: Path, mirror: Path) -> str:
-    """Return the text of a .terraform.lock.hcl with the hash of the openstack provider that is in `mirror`.
+def _lock(tofu: Path, mirror: Path, name: str) -> str:
+    """Return the text of a .terraform.lock.hcl with the hash of the provider `name` that is in `mirror`.
 
     It names no other provider: `tofu init -lockfile=readonly` refuses a lock that holds more than the
-    configuration asks for.
+    configuration asks for, and each kind of stack asks for one.
     """
-    needs = {"openstack": {"source": TOOLS["openstack"].provider, "version": OPENSTACK_CONSTRAINT}}
+    source, constraint = TOOLS[name].provider, CONSTRAINTS[name]
+    needs = {name: {"source": source, "version": constraint}}
     with tempfile.TemporaryDirectory(prefix="cf-infra-lock-") as work:
         text = json.dumps({"terraform": {"required_providers": needs}})
         Path(work, "main.tf.json").write_text(text, encoding="utf-8")
@@ -211,8 +223,7 @@ def _lock(tofu: Path, mirror: Path) -> str:
     raise SetupError(
         "no-provider",
         "No provider fits",
-        f"{tofu} finds no {TOOLS['openstack'].provider} ({OPENSTACK_CONSTRAINT}) for this platform\n"
-        f"in {mirror}:\n{tail}",
+        f"{tofu} finds no {source} ({constraint}) for this platform\nin {mirror}:\n{tail}",
         "correct the folder, or unset CF_INFRA_PROVIDERS to have it built:\n    unset CF_INFRA_PROVIDERS",
     )
 

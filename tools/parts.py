@@ -1,7 +1,7 @@
 """The set-up itself: its parts side by side, each line of theirs with the part's name in front.
 
     environment   .venv with the locked Python packages        tools/environment.py
-    tools         OpenTofu and the openstack provider          tools/build.py
+    tools         OpenTofu and its providers                   tools/build.py
     sandbox       the OpenStack packages of the sandbox        sandbox/install.py
 
 Run by setup.py under a Python that fits.

@@ -17,14 +17,16 @@ TOFU_AT_LEAST = (1, 11, 0)
 TOFU_BELOW = (2, 0, 0)
 TOFU_RANGE = ">= 1.11.0 and < 2.0.0"
 
-#: What modules/ asks of the provider; written into the lock file as its constraint.
-OPENSTACK_CONSTRAINT = ">= 1.54.1, < 4.0.0"
+#: What modules/ ask of each provider; written into its lock file as the constraint.
+CONSTRAINTS = {"openstack": ">= 1.54.1, < 4.0.0", "github": ">= 6.11.1, < 7.0.0"}
 
 #: Every provider stands in the mirror under both, so that OpenTofu and Terraform find it.
 REGISTRY_HOSTS = ("registry.opentofu.org", "registry.terraform.io")
 
-#: Part of every digest: raise it when the way of building changes.
+#: Part of every tool's digest: raise it when the way of building changes.
 RECIPE = 1
+#: Part of a set's digest: raise it when what is in one changes.
+SET_RECIPE = 2
 
 #: -trimpath: the same bytes wherever the cache lies; no VCS stamp: the clone's commit is not the tool's.
 GO_FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false")
@@ -143,4 +145,4 @@ TOOLS = {
 }
 
 #: Built by `make setup`: what plan and apply need. The rest: `tools/build.py NAME`.
-CORE = ("tofu", "openstack")
+CORE = ("tofu", "openstack", "github")

@@ -1,15 +1,14 @@
-// The peer in JavaScript: node synth.js GRANTS OUTDIR [overrides]
+// The peer in JavaScript: node synth.js RESOLVED OUTDIR plain|best
 //
-// Writes with cdktn what `cf-infra compile` makes of the same grants.yaml: one server with its metadata for each grant. It is
-// the fastest program that we could write with the package: a class in the form of the bindings that `cdktn get` generates, cut
-// down to the attributes in use, references as texts instead of tokens, and no creation stacks (see install.py, AT_THEIR_BEST).
-// With `overrides` it uses the generic resource and one addOverride() for each attribute, which needs no class.
+// Writes with cdktn what cf-infra makes of the same resolved stack: one server with its metadata for each machine.
+// cdktn has no bindings for OpenStack. `plain` is what its documentation shows for that: the generic resource and one
+// addOverride() for each attribute. `best` is the fastest program that we could write with the package: a class in the form
+// of generated bindings, cut down to the attributes in use, references as texts instead of tokens (and no creation stacks,
+// see install.py).
 "use strict";
 
-const { createHash } = require("crypto");
 const { readFileSync } = require("fs");
 const { App, TerraformProvider, TerraformResource, TerraformStack } = require("cdktn");
-const { load } = require("js-yaml");
 
 const SERVER = "openstack_compute_instance_v2";
 
@@ -31,18 +30,12 @@ function withOverrides(scope, id, attributes) {
   }
 }
 
-// The safe form of a key and 6 hex digits of its hash, as resolve.hostname() makes it.
-function hostname(key) {
-  const trim = (text) => text.replace(/^-+|-+$/g, "");
-  const safe = trim(trim(key.toLowerCase().replace(/[^a-z0-9]+/g, "-")).slice(0, 56));
-  return `${safe}-${createHash("sha256").update(key).digest("hex").slice(0, 6)}`;
-}
-
 function machines(file) {
-  return load(readFileSync(file, "utf8")).grants.map((grant) => {
-    const key = `${grant.feedstock}-feedstock/${grant.resources[0]}`;
-    return { id: grant.feedstock, key, hostname: hostname(key) };
-  });
+  return Object.values(JSON.parse(readFileSync(file, "utf8")).machines).map((machine) => ({
+    id: machine.key.split("/")[0],
+    key: machine.key,
+    hostname: machine.hostname,
+  }));
 }
 
 function attributes(machine) {
@@ -76,11 +69,11 @@ function synth(wanted, outdir, generic) {
   app.synth();
 }
 
-const [, , grants, outdir, style] = process.argv;
-const wanted = machines(grants);
+const [, , resolved, outdir, style] = process.argv;
+const wanted = machines(resolved);
 const cpu = process.cpuUsage();
 const begin = process.hrtime.bigint();
-synth(wanted, outdir, style === "overrides");
+synth(wanted, outdir, style === "plain");
 const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
 const used = process.cpuUsage(cpu);
 console.log(JSON.stringify({ seconds, cpu: (used.user + used.system) / 1e6 }));

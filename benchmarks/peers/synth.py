@@ -1,11 +1,9 @@
-"""The peer in Python: python synth.py GRANTS OUTDIR [overrides]. The same as synth.js; see there."""
+"""The peer in Python: python synth.py RESOLVED OUTDIR plain|best. The same as synth.js; see there."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jsii
-import yaml
 from cdktn import (
     App,
     TerraformProvider,
@@ -43,19 +40,9 @@ def with_overrides(scope: TerraformStack, name: str, attributes: Mapping[str, An
         resource.add_override(attribute, value)
 
 
-def hostname(key: str) -> str:
-    safe = re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")[:56].strip("-")
-    return f"{safe}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
-
-
 def machines(file: Path) -> list[dict[str, str]]:
-    with file.open("rb") as stream:
-        grants = yaml.load(stream, Loader=yaml.CSafeLoader)["grants"]
-    found = []
-    for grant in grants:
-        key = f"{grant['feedstock']}-feedstock/{grant['resources'][0]}"
-        found.append({"id": grant["feedstock"], "key": key, "hostname": hostname(key)})
-    return found
+    found = json.loads(file.read_bytes())["machines"].values()
+    return [{"id": m["key"].split("/")[0], "key": m["key"], "hostname": m["hostname"]} for m in found]
 
 
 def attributes(machine: Mapping[str, str]) -> dict[str, Any]:
@@ -105,7 +92,7 @@ def cpu_seconds() -> float:
 def main() -> None:
     wanted = machines(Path(sys.argv[1]))
     cpu, begin = cpu_seconds(), time.perf_counter()
-    synth(wanted, sys.argv[2], "overrides" in sys.argv[3:])
+    synth(wanted, sys.argv[2], sys.argv[3] == "plain")
     seconds = time.perf_counter() - begin
     print(json.dumps({"seconds": seconds, "cpu": cpu_seconds() - cpu}))
 

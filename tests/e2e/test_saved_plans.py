@@ -7,7 +7,7 @@ import subprocess
 
 from scene import JSON, Scene, playing
 
-SAVED = "saved"
+SAVED, ELSE = "saved", "saved-else"
 JOB: JSON = {"feedstock": "one", "resources": ["gpu-job"]}
 OTHER: JSON = {"feedstock": "two", "resources": ["gpu-job"]}
 
@@ -15,7 +15,7 @@ OTHER: JSON = {"feedstock": "two", "resources": ["gpu-job"]}
 @playing(minutes=1.5)
 def test_only_a_plan_that_still_holds_is_applied(scene: Scene) -> None:
     scene.stack(SAVED)
-    scene.stack("plain")
+    scene.stack(ELSE, like="plain")
     scene.grants(JOB)
     git(scene, "init", "-q")
     commit(scene, "first")
@@ -71,10 +71,10 @@ def the_plan_file_itself(scene: Scene) -> None:
     whole = plan.read_bytes()
     plan.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
     assert "the plan file is not the one that was saved" in stale(scene)
-    scene.plan("plain")
-    shutil.copy(scene.root / "build" / "plain" / "plan" / "tofu.plan", plan)
+    scene.plan(ELSE)
+    shutil.copy(scene.root / "build" / ELSE / "plan" / "tofu.plan", plan)
     assert "the plan file is not the one that was saved" in stale(scene)
-    shutil.copytree(scene.root / "build" / "plain" / "plan", plan.parent, dirs_exist_ok=True)
+    shutil.copytree(scene.root / "build" / ELSE / "plan", plan.parent, dirs_exist_ok=True)
     assert "another" in stale(scene) or "damaged" in stale(scene)
     (scene.root / "build" / SAVED / "plan" / "record.json").write_text("{")
     assert "damaged" in stale(scene)

@@ -1,0 +1,111 @@
+"""The stand-in on a free port of 127.0.0.1, under both prefixes: `/api/v3` as GitHub Enterprise has it, and none.
+
+    with Standin(State("conda-forge")) as github:
+        github.state.add_token("token-of-a-test", "operator", scopes=["repo", "admin:org"])
+        ...
+        github.url, github.log, github.fail_next(502)
+
+Leaving the block raises AssertionError if a request or an answer was not as GitHub describes its API.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self
+
+from tests.github.service import Request, Service
+from tests.github.state import State
+
+PREFIX = "/api/v3"
+
+
+class Standin(Service):
+    """A service that listens."""
+
+    def __init__(self, state: State | None = None, port: int = 0) -> None:
+        super().__init__(state or State())
+        self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server.service = self
+        self._thread = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The address, without a slash at its end; the API is right below it, and below /api/v3."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def start(self) -> Self:
+        """Begin to listen."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if kind is None:
+            self.check()
+
+
+class _Server(ThreadingHTTPServer):
+    service: Service
+    daemon_threads = True
+    block_on_close = False  # a client that holds its connection open does not hold the test
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet about clients that hang up; anything else is a fault of the stand-in, and is recorded."""
+        import sys
+
+        fault = sys.exception()
+        if not isinstance(fault, OSError):
+            self.service.violations.append(f"the stand-in failed: {fault!r}")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        html = f"http://{self.headers.get('Host')}"
+        prefix = PREFIX if self.path.startswith(f"{PREFIX}/") else ""
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(
+            self.command, self.path.removeprefix(prefix), headers, body, f"{html}{prefix}", html
+        )
+        answer, delay = self.server.service.answer(request)
+        time.sleep(delay)
+        if answer.status == 0:
+            self.close_connection = True
+            return
+        data = b""
+        if isinstance(answer.value, bytes):
+            data = answer.value
+        elif answer.value is not None:
+            data = json.dumps(answer.value).encode()
+        self.send_response(answer.status)
+        for name, value in {"Content-Type": "application/json; charset=utf-8", **answer.headers}.items():
+            self.send_header(name, value)
+        if answer.status not in (204, 304):
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if answer.status not in (204, 304):
+            self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+    def log_message(self, *arguments: Any) -> None:
+        """Say nothing: the log is in the service."""
