@@ -20,6 +20,7 @@ from cf_infra.catalog import Catalog
 from cf_infra.diagnostics import Diagnostic, Failure, Path, nearest, printable, some
 from cf_infra.model import Day, Frozen, Line
 from cf_infra.parse import is_mapping, place, validated
+from cf_infra.people import Maintainers
 
 MOST_FEEDSTOCKS = 200
 """In one request, so that somebody can read it; on the busiest day of 33 months all requests together had 63."""
@@ -308,16 +309,6 @@ def resource_fault(name: str, offers: Catalog | None) -> Diagnostic | None:
 # --------------------------------------------------------------------------------------- who asks, and for what
 
 
-def read_maintainers(raw: bytes, file: str) -> dict[str, list[str]]:
-    """Feedstock, in small letters -> its maintainers' logins. Raises Failure("bad-lookup-file")."""
-    example = '{"pytorch-cpu": ["login", "other-login"]}'
-    value = _json(raw, file, example)
-    for name, logins in value.items():
-        if not isinstance(logins, list) or not all(isinstance(login, str) for login in logins):
-            raise _bad_lookup(file, f"`{printable(name)[:60]}` has no list of logins.", example)
-    return {name.lower().removesuffix(_SUFFIX): logins for name, logins in value.items()}
-
-
 def read_durations(raw: bytes, file: str) -> dict[str, float]:
     """Feedstock, in small letters -> hours of its longest build on hosted agents. Raises Failure("bad-lookup-file").
 
@@ -372,7 +363,7 @@ def _bad_lookup(file: str, detail: str, example: str) -> Failure:
 
 
 def strangers(
-    request: Request, login: str, maintainers: Mapping[str, list[str]], operators: Iterable[str], file: str
+    request: Request, login: str, maintainers: Maintainers, operators: Iterable[str], file: str
 ) -> Iterator[Diagnostic]:
     """A fault for each feedstock of the request that `login` does not maintain; operators may ask for all."""
     me = login.lower()
@@ -380,10 +371,12 @@ def strangers(
         return
     for name in request.feedstocks:
         known = maintainers.get(name.lower())
-        if known is not None and me in {other.lower() for other in known}:
+        if known is not None and me in known:
             continue
         who = (
-            "it is not in the list of maintainers" if known is None else f"its maintainers are {some(known)}"
+            "it is not in the list of maintainers"
+            if known is None
+            else f"its maintainers are {some(sorted(known))}"
         )
         yield Diagnostic(
             "not-a-maintainer",

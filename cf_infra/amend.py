@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
-from cf_infra import admin_requests, changes, edit, project
+from cf_infra import admin_requests, changes, edit, people, project
 from cf_infra.admin_requests import Request
 from cf_infra.catalog import Catalog, catalog
 from cf_infra.changes import Draft
@@ -178,7 +178,7 @@ def _ensure_maintainers(asked: Iterable[tuple[Path, Request]], known: Known, inv
     if known.maintainers is None or known.requested_by is None:
         return
     raw = _read(known.maintainers, 'the form is {"pytorch-cpu": ["login"]}', LIMIT_GRANTS)
-    maintainers = admin_requests.read_maintainers(raw, str(known.maintainers))
+    maintainers = people.maintainers(raw, str(known.maintainers))
     faults = [
         fault
         for path, request in asked

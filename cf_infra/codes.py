@@ -181,9 +181,7 @@ CODES: dict[str, Code] = {
         "History cannot be read",
         "A file of history has one JSON object with date, file and request per line.",
     ),
-    "bad-lookup-file": _error(
-        "List cannot be used", "The file of maintainers or of durations has another form than it must."
-    ),
+    "bad-lookup-file": _error("List cannot be used", "The file of durations has another form than it must."),
     "not-a-maintainer": _error(
         "Requester is no maintainer",
         "Only a feedstock's maintainers and the operators ask for access for it.",

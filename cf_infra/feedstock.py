@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cf_infra.access import scalar
 from cf_infra.catalog import Offered
 from cf_infra.chain import Lines
+from cf_infra.edit import scalar
 from cf_infra.model import Offer
 
 _PLATFORMS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from cf_infra.access import scalar
 from cf_infra.asked import Case, Entry
 from cf_infra.chain import Outcome, Remedy, Step, likest_first, listed, quote
+from cf_infra.edit import scalar
 from cf_infra.parse import GRANTS
 
 REQUESTS = "https://github.com/conda-forge/admin-requests/pull/NUMBER"

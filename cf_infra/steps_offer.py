@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 
-from cf_infra.access import scalar
 from cf_infra.asked import Case, Entry, stack_file
 from cf_infra.catalog import Offered
 from cf_infra.chain import Outcome, Remedy, Step, is_like, likest_first, listed, quote
+from cf_infra.edit import scalar
 from cf_infra.model import Kind, Via
 from cf_infra.parse import GRANTS
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from cf_infra.access import scalar
 from cf_infra.asked import Case, Entry
 from cf_infra.chain import Outcome, Remedy, Step, listed, quote
 from cf_infra.diagnostics import nearest
+from cf_infra.edit import scalar
 from cf_infra.model import Grant, Terms, User, UsersFile
 from cf_infra.parse import GRANTS
 from cf_infra.people import HAS_ACCESS, Standing, formerly, person, standing
