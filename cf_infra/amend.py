@@ -218,9 +218,8 @@ def grant_of(values: dict[str, object]) -> Grant:
 
 def _option(fault: Diagnostic) -> str:
     name = str((fault.path or ("?",))[0])
-    return {"resources": "RESOURCE", "feedstock": "FEEDSTOCK", "repo": "FEEDSTOCK"}.get(
-        name, "--" + name.replace("_", "-")
-    )
+    other = {"resources": "RESOURCE", "feedstock": "FEEDSTOCK", "repo": "FEEDSTOCK", "imported": "--source"}
+    return other.get(name, "--" + name.replace("_", "-"))
 
 
 # ------------------------------------------------------------------------------------------------- the way of all

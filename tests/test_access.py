@@ -401,3 +401,31 @@ def test_a_class_that_two_donors_offer_stays_a_label() -> None:
     )
     done = access.import_access(listed, "x", inventory, catalog(inventory.stacks), classes=True)
     assert [entry.resources for entry in done.entries] == [["lab-large"]]
+
+
+def test_labels_of_two_donors_may_be_two_policies_of_the_same_people(tmp_path: Path, run: Runner) -> None:
+    """They are one class to us, and two machines to Cirun: nothing is granted twice."""
+    other = STACK.replace("lab-", "other-").replace("cloud: lab", "cloud: other")
+    listed = AccessList(
+        policies=[Policy(id=i, repo="a-feedstock", roles=["admin"]) for i in ("one", "two")],
+        access_control=[
+            Control(resource="lab-large", policies=["one"]),
+            Control(resource="other-large", policies=["two"]),
+        ],
+    )
+    people = b'{"users": [{"github": "alice", "id": 1}]}'
+    root = write_root(
+        tmp_path,
+        {
+            "stacks/lab.yaml": STACK.encode(),
+            "stacks/other.yaml": other.encode(),
+            "users/people.json": people,
+            "list.yml": access.access_text(listed).encode(),
+        },
+    )
+    where = ("--root", str(root), "--today", TODAY)
+    assert run("import", "access", str(root / "list.yml"), *where).code == 0
+    assert access.read_access(run("export", "access", *where).out.encode(), "x") == listed
+    grants = (root / "grants.yaml").read_text()
+    (root / "grants.yaml").write_text(grants.replace("other-large", "large"))
+    assert "error[granted-twice]" in run("check", *where).err, "the class is what both labels stand for"

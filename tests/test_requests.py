@@ -270,6 +270,7 @@ def test_nothing_of_a_strangers_text_steers_the_terminal(root: Path, tmp_path: P
         "import requests r.yml --date yesterday",
         "import requests r.yml --expires 2026-02-30",
         "import requests r.yml --request http://x",
+        "import requests r.yml --source \x07",
         "grant",
         "grant add cupy",
         "grant add cupy gpu-large",
