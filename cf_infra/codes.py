@@ -169,6 +169,33 @@ CODES: dict[str, Code] = {
         "Inventory is old", "`status` shows what the last apply saw; use --live to ask the cloud."
     ),
     "interrupted": _error("Interrupted", "The run was stopped; state is safe."),
+    # GitHub, Cirun
+    "no-token": _error(
+        "Token is missing",
+        "GitHub and Cirun are asked with a token; where settings.yaml says, there is none.",
+    ),
+    "token-refused": _error("Token is refused", "The service does not know the token, or no longer."),
+    "token-lacks-scope": _error(
+        "Token lacks a scope", "The token may not do what the command needs; the message names the scope."
+    ),
+    "not-at-github": _error(
+        "GitHub does not have it", "It is not there, or the token may not see it: GitHub does not say which."
+    ),
+    "rate-limited": _error(
+        "Limit of requests is used up",
+        "The service wants us to wait longer than a run may; it says until when.",
+    ),
+    "service-silent": _error(
+        "Service does not answer", "It cannot be reached, or fails again and again; what was done is said."
+    ),
+    "service-refused": _error("Service refuses the request", "The service answered, but said no."),
+    "service-answer": _error(
+        "Answer cannot be used",
+        "What came back is not what this service gives: not JSON, too large, elsewhere.",
+    ),
+    "changed-meanwhile": _error(
+        "Changed by somebody meanwhile", "Between reading and writing somebody else wrote; theirs is kept."
+    ),
     # sandbox
     "sandbox": _error("Sandbox failed", "The OpenStack on this machine could not be started or used."),
     "job-refused": _error("Job is refused", "No access list entry lets this repository use this label."),

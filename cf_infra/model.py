@@ -55,6 +55,7 @@ _CLOUD_NAME = r"^[A-Za-z0-9][A-Za-z0-9 _.:/-]*$"
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
 _LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"
 _URL = r"^https://[^\s\x00-\x1f\x7f\"'<>\\`{}|^]+$"
+_API = r"^(?:https://[A-Za-z0-9.-]+(?::[0-9]+)?|http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]+)?)(?:/[A-Za-z0-9._/-]*)?$"
 _PCI = r"^(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _CIDR = rf"^{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}/(?:[89]|1[0-9]|2[0-8])$"
@@ -78,6 +79,10 @@ Currency = Annotated[
     str, StringConstraints(pattern=_form(r"^[A-Z]{3}$", "a currency has three letters, such as EUR"))
 ]
 Url = Annotated[str, _named(_URL, "an address begins with https:// and has no spaces or quotes", 2048)]
+ApiUrl = Annotated[
+    str,
+    _named(_API, "an API's address is https://HOST, or http:// on this machine, without a login in it", 2048),
+]
 Period = Annotated[
     str, StringConstraints(pattern=_form(r"^[1-9][0-9]{0,3}d$", "a period is written in days, such as 90d"))
 ]
@@ -392,6 +397,14 @@ class Thresholds(Frozen):
     grants_percent: Annotated[int, Field(ge=1, le=100)] = 20
 
 
+class GithubLogin(Frozen):
+    """Where GitHub's REST API is, and where its token comes from: a variable, or a command that prints it."""
+
+    api: ApiUrl = "https://api.github.com"
+    token: Variable = "env GITHUB_TOKEN"  # noqa: S105
+    token_command: Annotated[list[Line], Field(min_length=1)] | None = None
+
+
 class Settings(Frozen):
     """settings.yaml: the operator's own choices, never a stranger's."""
 
@@ -402,6 +415,7 @@ class Settings(Frozen):
     jobs: Annotated[int, Field(ge=1, le=64)] = 4
     image_hosts: list[Line] = Field(default_factory=list)
     operators: list[Login] = Field(default_factory=list)
+    github: GithubLogin = GithubLogin()
 
 
 class Override(Frozen):

@@ -135,6 +135,17 @@ def _write(call: Call, found: Repository, path: str, content: bytes | None) -> A
     return Answer(201 if before is None else 200, call.shapes.file_commit(found, path, branch, made))
 
 
+@serves("GET", f"{REPO}/git/blobs/{{file_sha}}", **READ)
+def blob(call: Call) -> Answer:
+    """A file's content by its hash: the way to those above 1 MB, up to 100 MB."""
+    found, sha = call.repository(), call.path["file_sha"]
+    for commit in found.commits.values():
+        for content in commit.files.values():
+            if digest("blob", content) == sha:
+                return Answer(200, call.shapes.blob(found, content))
+    raise missing()
+
+
 @serves("GET", f"{REPO}/commits", **READ)
 def commits(call: Call) -> Page:
     """The history, newest first; with `path`, of one file or folder."""

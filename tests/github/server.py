@@ -11,36 +11,38 @@ Leaving the block raises AssertionError if a request or an answer was not as Git
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
+from tests.github.call import Answer
 from tests.github.service import Request, Service
 from tests.github.state import State
 
 PREFIX = "/api/v3"
+Answering = Callable[[Request], tuple[Answer, float]]
 
 
-class Standin(Service):
-    """A service that listens."""
+class Listener:
+    """Something that answers requests, on a free port of 127.0.0.1."""
 
-    def __init__(self, state: State | None = None, port: int = 0) -> None:
-        super().__init__(state or State())
+    def __init__(self, answer: Answering, failed: Callable[[str], None], prefix: str, port: int = 0) -> None:
         self._server = _Server(("127.0.0.1", port), _Handler)
-        self._server.service = self
+        self._server.answer, self._server.failed, self._server.prefix = answer, failed, prefix
         self._thread = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def url(self) -> str:
-        """The address, without a slash at its end; the API is right below it, and below /api/v3."""
+        """The address, without a slash at its end."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def start(self) -> Self:
+    def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
-        return self
 
     def stop(self) -> None:
         """End it."""
@@ -48,29 +50,42 @@ class Standin(Service):
         self._server.server_close()
         self._thread.join()
 
+
+class Standin(Service):
+    """GitHub, listening."""
+
+    def __init__(self, state: State | None = None, port: int = 0) -> None:
+        super().__init__(state or State())
+        self._listener = Listener(self.answer, self.violations.append, PREFIX, port)
+
+    @property
+    def url(self) -> str:
+        """The address, without a slash at its end; the API is right below it, and below /api/v3."""
+        return self._listener.url
+
     def __enter__(self) -> Self:
-        return self.start()
+        self._listener.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self._listener.stop()
         if kind is None:
             self.check()
 
 
 class _Server(ThreadingHTTPServer):
-    service: Service
+    answer: Answering
+    failed: Callable[[str], None]
+    prefix: str
     daemon_threads = True
     block_on_close = False  # a client that holds its connection open does not hold the test
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Keep quiet about clients that hang up; anything else is a fault of the stand-in, and is recorded."""
-        import sys
-
-        fault = sys.exception()
-        if not isinstance(fault, OSError):
-            self.service.violations.append(f"the stand-in failed: {fault!r}")
+        if not isinstance(fault := sys.exception(), OSError):
+            self.failed(f"the stand-in failed: {fault!r}")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,12 +96,12 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         html = f"http://{self.headers.get('Host')}"
-        prefix = PREFIX if self.path.startswith(f"{PREFIX}/") else ""
+        prefix = self.server.prefix if self.path.startswith(f"{self.server.prefix}/") else ""
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(
             self.command, self.path.removeprefix(prefix), headers, body, f"{html}{prefix}", html
         )
-        answer, delay = self.server.service.answer(request)
+        answer, delay = self.server.answer(request)
         time.sleep(delay)
         if answer.status == 0:
             self.close_connection = True

@@ -290,6 +290,18 @@ class Shapes:
             return {**shown, "content": "", "encoding": "none"}
         return {**shown, "content": base64.encodebytes(content).decode(), "encoding": "base64"}
 
+    def blob(self, repository: Repository, content: bytes) -> JSON:
+        """A file's content by its hash."""
+        sha = digest("blob", content)
+        return {
+            "sha": sha,
+            "node_id": f"B_{sha}",
+            "size": len(content),
+            "url": f"{self.repository_url(repository)}/git/blobs/{sha}",
+            "content": base64.encodebytes(content).decode(),
+            "encoding": "base64",
+        }
+
     def file_commit(self, repository: Repository, path: str, ref: str, commit: Commit) -> JSON:
         """What a write to a file is answered with."""
         content = commit.files.get(path)

@@ -84,6 +84,7 @@ delete /repos/{owner}/{repo}/contents/{path}
 get /repos/{owner}/{repo}/commits
 get /repos/{owner}/{repo}/commits/{ref}
 get /repos/{owner}/{repo}/branches/{branch}
+get /repos/{owner}/{repo}/git/blobs/{file_sha}
 get /repos/{owner}/{repo}/git/ref/{ref}
 post /repos/{owner}/{repo}/git/refs
 patch /repos/{owner}/{repo}/git/refs/{ref}
