@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 
-from cf_infra import rules_capacity, rules_grants, rules_stacks
+from cf_infra import rules_capacity, rules_github, rules_grants, rules_stacks
 from cf_infra.catalog import catalog
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.model import Inventory
@@ -46,6 +46,14 @@ CHECKS: list[Rule] = [
     rules_stacks.flavors_are_made_once,
     rules_stacks.labels_are_of_one_class,
     rules_stacks.slices_come_out_whole,
+    rules_github.parts_fit_the_kind,
+    rules_github.access_has_one_stack,
+    rules_github.access_stacks_offer_nothing,
+    rules_github.apps_are_installed_once,
+    rules_github.named_resources_are_offered,
+    rules_github.variables_have_values,
+    rules_github.names_are_not_githubs,
+    rules_github.kept_repository_has_no_grant,
     rules_capacity.offers_fit_a_host,
     rules_capacity.hosts_hold_everything,
 ]

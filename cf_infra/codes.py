@@ -109,6 +109,10 @@ CODES: dict[str, Code] = {
     ),
     "unknown-host": _error("Host is not there", "An offer names a host that the stack does not have."),
     "unknown-image": _error("Image is not there", "An offer names an image that the stack does not have."),
+    "not-offered-here": _error(
+        "Nobody offers this resource",
+        "A runner group, secret or variable follows grants of what no stack offers.",
+    ),
     "secret-in-stack": _error(
         "Secret in a stack file", "Stack files are public; secrets come from a sink or a source outside."
     ),
@@ -160,6 +164,35 @@ CODES: dict[str, Code] = {
     ),
     "still-there": _error(
         "Revoked, but still there", "After a revocation the cloud still shows what should be gone."
+    ),
+    "no-token": _error(
+        "Token is missing",
+        "GitHub is asked with a token, and the variable that settings.yaml names is empty.",
+    ),
+    "token-lacks-scope": _error(
+        "Token lacks a scope", "GitHub's token may not do what the stack needs; the message names the scope."
+    ),
+    "not-at-github": _error(
+        "GitHub does not have it",
+        "An organisation, a repository or a secret is not there, or the token may not see it.",
+    ),
+    "no-repository": _warning(
+        "GitHub has no such repository",
+        "A grant names a repository that is not there, or is called otherwise now.",
+    ),
+    "changed-by-others": _warning(
+        "Changed by somebody else",
+        "What we keep at GitHub is not as our last apply left it; the plan shows both.",
+    ),
+    "undeclared": _warning(
+        "Undeclared access", "Something has access that grants.yaml does not name, and that we did not give."
+    ),
+    "withheld": _warning(
+        "New access is withheld", "A stack failed, so its new labels are not opened; the next apply does it."
+    ),
+    "access-first": _error(
+        "Access could not be taken back first",
+        "Machines go after the access to them; that failed, so this stack was not begun.",
     ),
     "undelivered": _warning(
         "Credential is not delivered",

@@ -8,10 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cf_infra import deploy, project, record, waves
+from cf_infra import deploy, kinds, project, record, rollout, waves
 from cf_infra.deployment import Deployment, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
-from cf_infra.model import Kind
+from cf_infra.model import Kind, Stack
 from cf_infra.parse import GRANTS
 from cf_infra.project import BUILD, Folder
 
@@ -103,17 +103,25 @@ def _ours(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
     chosen = project.chosen(folder.inventory.stacks, [*options.names, *strange] or None)
     found = {}
     for name, stack in chosen.items():
-        if stack.kind is Kind.OPENSTACK:
-            cloud = options.clouds.get(name, stack.cloud or "")
-            found[name] = Deployment(options.root, name, cloud, own=cloud == stack.cloud)
+        own = kinds.own_cloud(stack, folder.inventory.settings)
+        if kinds.is_deployed(stack):
+            cloud = options.clouds.get(name, own)
+            _only_openstack_moves(name, stack, cloud, own)
+            found[name] = Deployment(options.root, name, cloud, own=cloud == own)
         elif name in options.names:
             say(f"{name}: kind {stack.kind}, nothing of ours to provision")
     return found
 
 
+def _only_openstack_moves(name: str, stack: Stack, cloud: str, own: str) -> None:
+    if cloud != own and stack.kind is not Kind.OPENSTACK:
+        detail = f"`{name}` is of kind {stack.kind}; its place is the organisation of settings.yaml."
+        raise Failure(Diagnostic("usage", detail=detail, hint=f"leave --cloud {name}={cloud} out"))
+
+
 def _gone(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
     """Deployments that still have something, of stacks that have no file any more; one of a stack at a time."""
-    own: dict[str, str | None] = {n: s.cloud for n, s in folder.inventory.stacks.items()}
+    own = kinds.clouds(folder.inventory)
     found: dict[str, Deployment] = {}
     for deployment in deployments(options.root, own):
         inventory = load_inventory(deployment.state)
@@ -130,7 +138,8 @@ def _has_something(deployment: Deployment) -> bool:
     inventory = load_inventory(deployment.state)
     if inventory is None:
         return False
-    return bool(inventory.machines or inventory.project or inventory.flavors or inventory.credentials)
+    made = inventory.machines or inventory.project or inventory.flavors or inventory.credentials
+    return bool(made or inventory.holds)
 
 
 def _with_old_stack(folder: Folder, deployment: Deployment) -> Folder:
@@ -172,6 +181,7 @@ def _plan_row(planned: deploy.Planned, folder: Folder) -> dict[str, Any]:
         "refused": bool(saved.refusals),
         "refusals": [{"code": code, "detail": detail, "hint": hint} for code, detail, hint in saved.refusals],
         "lost": saved.lost,
+        "manual": saved.manual,
         "review_digest": saved.review_digest,
         "plan_digest": saved.plan_digest,
         "items": saved.summary["items"],
@@ -219,14 +229,9 @@ def apply(options: Options, say: Say) -> Outcome:
     folders = {name: _folder_of(options, row) for name, row in saved.items()}
     settings = next(iter(folders.values())).inventory.settings
 
-    def one(name: str) -> deploy.Applied:
-        row = saved[name]
-        deployment = Deployment(options.root, name, row.cloud, row.own)
-        run = deploy.prepare(folders[name], deployment, _prefixed(say, name))
-        deploy.verify(run, row)
-        return deploy.apply_stack(run, row)
-
-    done, failed, interrupted = waves.in_parallel(names, one, options.jobs or settings.jobs)
+    whole = rollout.Rollout(saved, folders, lambda name: _prefixed(say, name), options.jobs or settings.jobs)
+    whole.run()
+    done = whole.done
     rows = [
         {
             "stack": name,
@@ -236,9 +241,11 @@ def apply(options: Options, say: Say) -> Outcome:
         }
         for name in names
     ]
-    found = [d for a in done.values() for d in a.diagnostics] + [d for ds in failed.values() for d in ds]
+    found = rollout.everything_said(whole)
     text = "".join(_applied_text(done[name]) for name in names if name in done)
-    return Outcome(rows, text, project.placed(next(iter(folders.values())), found), interrupted=interrupted)
+    return Outcome(
+        rows, text, project.placed(next(iter(folders.values())), found), interrupted=whole.interrupted
+    )
 
 
 def _folder_of(options: Options, saved: record.Record) -> Folder:

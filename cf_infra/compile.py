@@ -6,16 +6,15 @@ where OpenTofu takes it as it is (`${...}` in a tfvars file is text).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cf_infra import capacity
-from cf_infra.access import access_text, export_access, runners_text
+from cf_infra import capacity, github_files
 from cf_infra.capacity import NOTHING, Shape
-from cf_infra.model import CredentialKind, Inventory, Kind, Rights, Stack
+from cf_infra.model import CredentialKind, Delivery, Inventory, Kind, Rights, Stack
 from cf_infra.names import address_of_image, flavor_name, prefix
 from cf_infra.resolve import EPOCH, Resolved, ResolvedStack, Use
 
@@ -39,6 +38,8 @@ _MODULES = {
 def compile_all(resolved: Resolved, inventory: Inventory, modules: Mapping[str, bytes]) -> dict[str, bytes]:
     """Everything below build/: the folder of each stack that we provision, and Cirun's lists.
 
+    The lists are files of the stack of kind github; without one they lie in build/_cirun/.
+
     `modules` are the files of modules/ by relative name; each stack gets a copy of those it uses, so that no
     path outside its folder stands in its configuration.
     """
@@ -46,23 +47,43 @@ def compile_all(resolved: Resolved, inventory: Inventory, modules: Mapping[str, 
     for name, stack in resolved.stacks.items():
         if stack.stack.kind is Kind.OPENSTACK:
             files.update({f"{name}/{path}": raw for path, raw in compile_stack(stack, modules).items()})
-    files[f"{CIRUN}/.access.yml"] = access_text(export_access(resolved, inventory)).encode()
-    files[f"{CIRUN}/.cirun.global.yml"] = runners_text(resolved).encode()
+        elif github_files.is_ours(stack.stack):
+            compiled = compile_access(stack, resolved, inventory, modules)
+            files.update({f"{name}/{path}": raw for path, raw in compiled.items()})
+    if not github_files.keeps_lists(inventory.stacks):
+        lists = github_files.lists(resolved, inventory)
+        files.update({f"{CIRUN}/{path}": raw for path, raw in lists.items()})
     return files
+
+
+def compile_access(
+    stack: ResolvedStack, resolved: Resolved, inventory: Inventory, modules: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The folder of one stack of kind github or app; that of kind github has Cirun's lists as well."""
+    kind = stack.stack.kind
+    direct = inventory.settings.access_delivery is Delivery.DIRECT
+    files = _copied(modules, github_files.MODULES[kind])
+    files["main.tf.json"] = _json(github_files.configuration(kind))
+    files["grants.auto.tfvars.json"] = _json(github_files.values(stack, resolved, inventory, direct))
+    return files | (github_files.lists(resolved, inventory) if kind is Kind.GITHUB else {})
 
 
 def compile_stack(stack: ResolvedStack, modules: Mapping[str, bytes]) -> dict[str, bytes]:
     """The folder of one stack of kind openstack."""
     rights = stack.stack.rights
-    used = [f"openstack-{name}" for name in _MODULES[rights]]
-    files = {
-        f"modules/{path}": raw
-        for path, raw in modules.items()
-        if path.split("/")[0] in used and _is_module(path)
-    }
+    files = _copied(modules, [f"openstack-{name}" for name in _MODULES[rights]])
     files["main.tf.json"] = _json(configuration(rights))
     files["grants.auto.tfvars.json"] = _json(values(stack))
     return files
+
+
+def _copied(modules: Mapping[str, bytes], used: Iterable[str]) -> dict[str, bytes]:
+    wanted = set(used)
+    return {
+        f"modules/{path}": raw
+        for path, raw in modules.items()
+        if path.split("/")[0] in wanted and _is_module(path)
+    }
 
 
 def _is_module(path: str) -> bool:

@@ -15,8 +15,6 @@ import orjson
 
 from cf_infra.access import (
     AccessList,
-    Control,
-    Policy,
     access_text,
     export_access,
     read_access,
@@ -26,14 +24,13 @@ from cf_infra.catalog import Catalog
 from cf_infra.deployment import Deployment, InventoryFile
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.files import write
+from cf_infra.github_files import ACCESS, RUNNERS, common, rows
 from cf_infra.keys import password
 from cf_infra.model import CredentialKind, Inventory, Stack
 from cf_infra.names import prefix
 from cf_infra.openstack import Login, is_sandbox
 from cf_infra.resolve import Resolved, ResolvedStack
 
-ACCESS = ".access.yml"
-RUNNERS = ".cirun.global.yml"
 FILE = "file"
 
 
@@ -44,20 +41,6 @@ def own_access(resolved: Resolved, inventory: Inventory, stack: str) -> AccessLi
     controls = [c for c in whole.access_control if c.resource in labels]
     ids = {policy for c in controls for policy in c.policies}
     return AccessList(policies=[p for p in whole.policies if p.id in ids], access_control=controls)
-
-
-def common(old: AccessList, new: AccessList) -> AccessList:
-    """What both give: the list that stands while machines are changed, when nobody may get more yet."""
-    policies = {p.id: p for p in old.policies}
-    kept = {p.id for p in new.policies if policies.get(p.id) == p}
-    opened = {c.resource: set(c.policies) for c in old.access_control}
-    controls = [
-        Control(
-            resource=c.resource, policies=[p for p in c.policies if p in kept & opened.get(c.resource, set())]
-        )
-        for c in new.access_control
-    ]
-    return AccessList(policies=[p for p in new.policies if p.id in kept], access_control=controls)
 
 
 def lists(resolved: Resolved, inventory: Inventory, stack: str) -> dict[str, bytes]:
@@ -85,7 +68,7 @@ _NO_RUNNERS = runners_text(Resolved(date.min, {}, (), Catalog({}, {}))).encode()
 
 
 def _access_change(before: AccessList, after: AccessList, stack: Stack) -> list[dict[str, Any]]:
-    old, new = _rows(before), _rows(after)
+    old, new = rows(before), rows(after)
     added, removed = new.keys() - old.keys(), old.keys() - new.keys()
     changed = {row for row in new.keys() & old.keys() if new[row] != old[row]}
     if not (added or removed or changed):
@@ -101,16 +84,6 @@ def _access_change(before: AccessList, after: AccessList, stack: Stack) -> list[
 
 def _item(name: str, action: str, what: str, grants: Iterable[str]) -> dict[str, Any]:
     return {"address": f"list:{name}", "action": action, "what": what, "grants": sorted(grants)}
-
-
-def _rows(listed: AccessList) -> dict[tuple[str, str, str], Policy]:
-    """By repository, label and policy id: who may start jobs there."""
-    policies = {policy.id: policy for policy in listed.policies}
-    return {
-        (policies[name].repo, control.resource, name): policies[name]
-        for control in listed.access_control
-        for name in control.policies
-    }
 
 
 def _read(path: Path) -> AccessList | None:

@@ -1,32 +1,16 @@
-"""plan, apply and destroy of one stack: OpenTofu in the middle, the cloud itself asked before and after."""
+"""plan, apply and destroy of one stack: OpenTofu in the middle, what is around it asked before and after."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cf_infra import (
-    delivery,
-    files,
-    images,
-    inventory,
-    keys,
-    lab,
-    openstack,
-    orphans,
-    plan,
-    progress,
-    receipts,
-    record,
-    sandbox,
-    strays,
-)
-from cf_infra.compile import PROVISIONER, compile_stack, values
+from cf_infra import files, inventory, keys, kinds, plan, progress, receipts, record
 from cf_infra.deployment import (
     Deployment,
     InventoryFile,
@@ -39,16 +23,15 @@ from cf_infra.deployment import (
 )
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import digest, write, write_tree
-from cf_infra.model import CredentialKind, Rights
-from cf_infra.openstack import Login, is_sandbox
+from cf_infra.kinds import Say
+from cf_infra.openstack import is_sandbox
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
 from cf_infra.resolve import ResolvedStack
+from cf_infra.surroundings import Found, Surroundings
 from cf_infra.tofu import Masker, Tofu, Tool, find
 
 if TYPE_CHECKING:
-    from openstack.connection import Connection
-
-Say = Callable[[str], None]
+    from cf_infra.plan import PlanSummary
 
 
 @dataclass(frozen=True)
@@ -58,59 +41,41 @@ class Run:
     folder: Folder
     deployment: Deployment
     stack: ResolvedStack
-    login: Login
+    around: Surroundings
     tool: Tool
     source: keys.KeySource
-    key: bytes
     say: Say
-
-    @property
-    def admin(self) -> bool:
-        """Are project, flavors and quotas ours to make?"""
-        return self.stack.stack.rights is Rights.ADMIN
-
-    def passwords(self) -> dict[str, str]:
-        """The passwords that the cloud insists on; derived, so that they are stored nowhere."""
-        if not self.admin:
-            return {}
-        users = [g for g in self.stack.generations.values() if g.credential.kind is CredentialKind.USER]
-        derived = {
-            g.key: keys.password(self.key, g.name, g.number) for g in users if g.credential.source is None
-        }
-        return {PROVISIONER: keys.password(self.key, PROVISIONER, 0), **derived}
 
     def tofu(self, words: Mapping[str, str] | None = None) -> Tofu:
         """OpenTofu in the stack's folder, its state and plans encrypted. `words`: what to call addresses."""
         environment = {
-            **self.login.environment(),
+            **self.around.environment(),
             **keys.encryption_environment(self.source, self.deployment.name, os.environ),
         }
         return Tofu(
             self.tool,
             self.deployment.build,
             environment,
-            progress.teller(self.say, words),
-            masker=Masker(self.passwords().values()),
+            progress.teller(self.say, {**self.around.words(), **(words or {})}),
+            masker=Masker(self.around.hidden()),
             root=self.folder.root,
         )
 
-    def compiled(self) -> dict[str, bytes]:
-        """The stack's folder as it must be."""
-        return compile_stack(self.stack, self.folder.modules())
-
-    def lists(self) -> dict[str, bytes]:
-        """What tells others who may use the stack: as much a part of a plan as the machines are."""
-        return delivery.lists(self.folder.resolved(), self.folder.inventory, self.stack.name)
+    @property
+    def state(self) -> Path:
+        """The file of its state."""
+        return self.deployment.state / "terraform.tfstate"
 
 
 def prepare(folder: Folder, deployment: Deployment, say: Say) -> Run:
     """Everything that can be wrong before anything is done. Raises Failure."""
     stack = folder.resolved().stacks[deployment.stack]
-    tool = find(files.PROJECT)
-    login = openstack.login(deployment.cloud, lab.state_dir(folder.root))
+    tool = kinds.tool_for(stack.stack.kind, find(files.PROJECT))
+    login = kinds.login(folder, deployment, stack)
     source, create = key_source(folder, deployment)
-    master = keys.state_key(source, folder.root, create=create)
-    return Run(folder, deployment, stack, login, tool, source, keys.stack_key(master, deployment.name), say)
+    key = keys.stack_key(keys.state_key(source, folder.root, create=create), deployment.name)
+    around = kinds.surroundings(folder, deployment, stack, login, key, say)
+    return Run(folder, deployment, stack, around, tool, source, say)
 
 
 def key_source(folder: Folder, deployment: Deployment) -> tuple[keys.KeySource, bool]:
@@ -149,87 +114,43 @@ class Wish:
 
 def plan_stack(run: Run, wish: Wish) -> Planned:
     """Compile, ask OpenTofu, save the plan and what it was made from. Changes nothing at the cloud."""
-    deployment = run.deployment
-    compiled = run.compiled()
+    deployment, around = run.deployment, run.around
+    compiled = around.compiled()
     write_tree(deployment.build, compiled, keep=KEPT)
     tofu = run.tofu()
     record.discard(deployment)
-    wanted = values(run.stack)
-    ours = {name: image for name, image in run.stack.stack.images.items() if name in wanted["images"]}
-    digests = images.ready(run.folder.root, ours, run.folder.inventory.settings.image_hosts, run.say)
-    with openstack.connected(run.login) as cloud:
-        cloud_id = _identity(run, cloud)
-        begun = _same_cloud(run, cloud_id)
-        tofu.init(deployment.state / "terraform.tfstate")
-        tofu.begin(deployment.state / "terraform.tfstate")
-        left = _left_behind(run, cloud, wanted, tofu.show_state(), wish.destroy)
-    if left.anything and not begun:
-        raise Failure(_of_another(run, left))
-    left.tell(run.say)
-    write(deployment.build / CLOUD_VALUES, _cloud_values(run, left.servers.adopt, digests))
+    with around.connected() as connection:
+        begun = _same_cloud(run, around.identity(connection))
+        tofu.init(run.state)
+        tofu.begin(run.state)
+        found = around.look(connection, tofu.show_state(), wish.destroy)
+    if found.claims and not begun:
+        raise Failure(_of_another(run, found))
+    for note in found.notes:
+        run.say(note)
+    write(deployment.build / CLOUD_VALUES, _cloud_values(found))
     deployment.plan.parent.mkdir(parents=True, exist_ok=True)
     run.say("asking OpenTofu for a plan")
-    secrets = {"passwords": run.passwords()} if run.admin else {}
-    tofu.plan(deployment.plan, destroy=wish.destroy, refresh=wish.refresh, secrets=secrets)
-    return _planned(run, tofu, compiled, left, wish)
+    tofu.plan(deployment.plan, destroy=wish.destroy, refresh=wish.refresh, secrets=around.secrets())
+    return _planned(run, tofu, compiled, found, wish)
 
 
-@dataclass(frozen=True)
-class LeftBehind:
-    """What the cloud has of this stack and the state has not: a killed run of this folder left it."""
-
-    servers: orphans.Orphans
-    strays: list[strays.Stray]
-
-    @property
-    def anything(self) -> bool:
-        """Is there something of this stack that the state does not know?"""
-        return bool(self.servers.adopt or self.servers.remove or self.strays)
-
-    def tell(self, say: Say) -> None:
-        """What an apply does about it."""
-        for key, server_id in self.servers.adopt.items():
-            say(f"server of {key} ({server_id}) is in no state: apply adopts it")
-        for server, why in self.servers.remove:
-            say(f"server {server.name} is in no state ({why}): apply removes it")
-        for stray in self.strays:
-            say(f"{stray.what} is in no state: apply removes it")
-
-    def items(self) -> list[dict[str, Any]]:
-        """The removals in the form of a plan's items."""
-        rows = [(f"orphan:{s.id}", f"server {s.name} ({why})", [s.grant]) for s, why in self.servers.remove]
-        rows += [(f"stray:{s.id}", f"{s.what}, which is in no state", []) for s in self.strays]
-        return [{"address": a, "action": "delete", "what": w, "grants": g} for a, w, g in rows]
+def _cloud_values(found: Found) -> bytes:
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    return orjson.dumps(found.values, option=options)
 
 
-def _left_behind(
-    run: Run, cloud: Connection, wanted: Mapping[str, Any], state: Mapping[str, Any], destroy: bool
-) -> LeftBehind:
-    marked = openstack.servers(cloud, run.stack.name, run.admin)
-    machines = {**wanted, "machines": {}} if destroy else wanted
-    found = _strays(run, cloud, wanted, state)
-    lost = next((stray.what for stray in found if stray.carries), None)
-    return LeftBehind(orphans.decide(marked, inventory.server_ids(state), machines, lost), found)
-
-
-def _of_another(run: Run, left: LeftBehind) -> Diagnostic:
+def _of_another(run: Run, found: Found) -> Diagnostic:
     """Nothing was ever applied from this folder, so what is there is somebody's who has the state of it."""
-    count = len(left.items()) + len(left.servers.adopt)
     name = run.deployment.name
     detail = (
-        f"`{run.login.cloud}` has {count} things with the marks of `{run.stack.name}`, and nothing was ever applied "
-        "from this folder: they belong to a state that lies elsewhere."
+        f"`{run.around.where}` has {found.claims} things with the marks of `{run.stack.name}`, and nothing was ever "
+        "applied from this folder: they belong to a state that lies elsewhere."
     )
     hint = f"bring that state here, from where it was applied:\ncp -a OTHER/.state/{name} .state/"
     if is_sandbox(run.deployment.cloud):
         hint += "\nor empty the sandbox:\ncf-infra sandbox reset"
     return Diagnostic("foreign-state", detail=detail, hint=hint)
-
-
-def _identity(run: Run, cloud: Connection) -> str:
-    """What tells this cloud from others: the project that we log in to, and which sandbox it is."""
-    born = f"/{sandbox.identity(lab.state_dir(run.folder.root))}" if is_sandbox(run.deployment.cloud) else ""
-    return f"{cloud.current_project_id}{born}"
 
 
 def _same_cloud(run: Run, cloud_id: str) -> bool:
@@ -247,44 +168,18 @@ def _same_cloud(run: Run, cloud_id: str) -> bool:
         for path in sorted(run.deployment.state.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         return False
-    detail = f"The state of `{name}` was made in another project or cloud than `{run.login.cloud}` is now."
-    hint = "look at clouds.yaml; if the cloud is really another one, destroy the stack there first"
+    detail = f"The state of `{name}` was made in another place than `{run.around.where}` is now."
+    hint = "look at clouds.yaml and settings.yaml; if it is really another one, destroy the stack there first"
     raise Failure(Diagnostic("foreign-state", detail=detail, hint=hint))
 
 
-def _strays(
-    run: Run, cloud: Connection, wanted: Mapping[str, Any], state: Mapping[str, Any]
-) -> list[strays.Stray]:
-    def tenant() -> Connection:
-        if not run.admin:
-            return cloud
-        user = {"username": wanted["project"]["user_name"], "project_name": wanted["project"]["name"]}
-        return openstack.as_user(run.login, user, run.passwords()[PROVISIONER])
-
-    with openstack.explained(run.login.cloud, run.login.auth_url):
-        return strays.find(cloud, tenant, wanted, state)
-
-
-def _cloud_values(run: Run, adopt: Mapping[str, str], digests: Mapping[str, str]) -> bytes:
-    found = {**run.login.variables(run.admin), "adopt": dict(adopt), "image_digests": dict(digests)}
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
-
-
-def _planned(
-    run: Run,
-    tofu: Tofu,
-    compiled: Mapping[str, bytes],
-    left: LeftBehind,
-    wish: Wish,
-) -> Planned:
-    deployment = run.deployment
+def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, wish: Wish) -> Planned:
+    deployment, around = run.deployment, run.around
     shown = tofu.show_plan(deployment.plan)
-    summary = plan.summarise(shown, run.stack.name, owners=_owners(run.stack), versions=tofu.versions())
-    lost = lost_pairs(run.folder, run.deployment, wish.destroy)
-    refusals = [*summary.diagnostics, *_limits(run, summary, shown, left, lost, wish)]
+    summary = _summary(run, tofu, shown)
+    lost = sorted({*lost_pairs(run.folder, deployment, wish.destroy), *_unlisted(run, shown)})
+    refusals = [*summary.diagnostics, *_limits(run, summary, shown, found, lost, wish)]
     head = record.head(run.folder.root)
-    new = {} if wish.destroy else run.lists()
-    beside = [*left.items(), *delivery.changes(deployment, new, run.stack.stack)]
     saved = record.Record(
         stack=run.stack.name,
         cloud=deployment.cloud,
@@ -293,18 +188,27 @@ def _planned(
         clock=(run.folder.clock or run.folder.today).isoformat(),
         head=head,
         inputs=record.digests(run.folder.files),
-        compiled=digest({**compiled, **run.lists()}),
+        compiled=digest({**compiled, **around.lists()}),
         review_digest=summary.review_digest,
         plan_digest=plan.plan_digest(deployment.plan.read_bytes(), compiled, head),
-        summary=_with(summary.as_json(), beside),
+        summary=_with(summary.as_json(), [*found.items, *around.beside(wish.destroy)]),
         refusals=[[d.code, d.detail, d.hint] for d in refusals],
         lost=lost,
-        remove=[[server.id, server.name, server.grant] for server, _ in left.servers.remove],
-        strays=[stray.id for stray in left.strays],
+        remove=found.remove,
+        strays=found.strays,
         destroy=wish.destroy,
+        seen=found.seen,
+        manual=around.by_hand(ended_pairs(run.folder, deployment, wish.destroy)),
+        hashes=[list(row) for row in summary.hashes],
     )
     record.save(deployment, saved)
-    return Planned(deployment, saved, [*tofu.warnings, *summary.diagnostics])
+    told = [*tofu.warnings, *summary.diagnostics, *found.told, *around.findings(shown)]
+    return Planned(deployment, saved, told)
+
+
+def _summary(run: Run, tofu: Tofu, shown: Mapping[str, Any]) -> PlanSummary:
+    around = run.around
+    return plan.summarise(shown, run.stack.name, around.owners(), tofu.versions(), around.divide())
 
 
 _COUNTED = {"create": "add", "update": "change", "delete": "destroy"}
@@ -319,14 +223,6 @@ def _with(summary: dict[str, Any], beside: list[dict[str, Any]]) -> dict[str, An
     return {**summary, **counts, "items": [*summary["items"], *beside]}
 
 
-def _owners(stack: ResolvedStack) -> dict[str, tuple[str, ...]]:
-    """Which grants an address belongs to, beyond what its own key says."""
-    found = {f'module.flavor.{inventory.FLAVOR}.this["{c}"]': use.grants for c, use in stack.uses.items()}
-    for key, machine in stack.machines.items():
-        found[f'module.machine.{inventory.SERVER}.this["{key}"]'] = machine.grants
-    return found
-
-
 def lost_pairs(folder: Folder, deployment: Deployment, destroy: bool) -> list[str]:
     """The pairs that have access at a stack since its last proven apply, and would have none."""
     before = load_proven(deployment.state)
@@ -337,20 +233,34 @@ def lost_pairs(folder: Folder, deployment: Deployment, destroy: bool) -> list[st
     return before.lost(alive, folder.today)
 
 
+def ended_pairs(folder: Folder, deployment: Deployment, destroy: bool) -> list[str]:
+    """All that had access and would have none, those whose known end has come as well."""
+    before = load_proven(deployment.state)
+    stack = folder.resolved().stacks.get(deployment.stack)
+    alive = set() if destroy or stack is None else set(stack.access)
+    return sorted(set(before.access) - alive) if before is not None else []
+
+
+def _unlisted(run: Run, shown: Mapping[str, Any]) -> set[str]:
+    """The pairs that a list which we take over has, or which somebody else wrote into it, and that would go.
+
+    What ends by a date that was known when it was applied does not count.
+    """
+    before, after = run.around.pairs(shown)
+    proven = load_proven(run.deployment.state)
+    ours = set(proven.access) if proven is not None else set()
+    return before - after - ours
+
+
 def _limits(
-    run: Run,
-    summary: plan.PlanSummary,
-    shown: Mapping[str, Any],
-    left: LeftBehind,
-    lost: list[str],
-    wish: Wish,
+    run: Run, summary: PlanSummary, shown: Mapping[str, Any], found: Found, lost: list[str], wish: Wish
 ) -> list[Diagnostic]:
     prior = inventory.server_ids(shown.get("prior_state") or {})
     everything = {key for stack in run.folder.resolved().stacks.values() for key in stack.access}
     # What a killed run left may go without asking. What a whole apply made may not, only because its state was lost.
     proven = load_proven(run.deployment.state)
     worked = {row.id for row in proven.machines} if proven is not None else set()
-    unknown = [server for server, _ in left.servers.remove if server.id in worked]
+    unknown = [server for server, _, _ in found.remove if server in worked]
     return plan.limits(
         stack=run.stack.name,
         servers=len(prior) + len(unknown),
@@ -363,7 +273,7 @@ def _limits(
     )
 
 
-def _servers_taken(summary: plan.PlanSummary) -> int:
+def _servers_taken(summary: PlanSummary) -> int:
     return sum(
         item.action in ("delete", "replace") and f".{inventory.SERVER}." in item.address
         for item in summary.items
@@ -385,10 +295,9 @@ class Applied:
 
 def verify(run: Run, saved: record.Record) -> None:
     """Ensure that the plan is still that of these files and this commit, and within the limits. Raises Failure."""
-    again = f"make a new one and read it:\ncf-infra plan {run.stack.name}"
-    compiled = run.compiled()
+    compiled = run.around.compiled()
     head = record.head(run.folder.root)
-    promised = digest({**compiled, **run.lists()})
+    promised = digest({**compiled, **run.around.lists()})
     why = record.changed(saved, record.digests(run.folder.files), promised, head)
     if (
         why is None
@@ -396,43 +305,109 @@ def verify(run: Run, saved: record.Record) -> None:
     ):
         why = "the plan file is not the one that was saved"
     if why is not None:
-        detail = f"The saved plan of `{run.stack.name}` does not hold any more: {why}."
-        raise Failure(Diagnostic("stale-plan", detail=detail, hint=again))
+        raise Failure(_stale(run, why))
     if saved.refusals:
         raise Failure(*(Diagnostic(code, detail=detail, hint=hint) for code, detail, hint in saved.refusals))
 
 
-def apply_stack(run: Run, saved: record.Record) -> Applied:
-    """Apply the saved plan; then ask the cloud what is gone, hand out what is new, write the inventory."""
-    deployment = run.deployment
-    before = load_proven(deployment.state)
-    write_tree(deployment.build, run.compiled(), keep=KEPT)
+def _stale(run: Run, why: str) -> Diagnostic:
+    detail = f"The saved plan of `{run.stack.name}` does not hold any more: {why}."
+    hint = f"make a new one and read it:\ncf-infra plan {run.stack.name}"
+    return Diagnostic("stale-plan", detail=detail, hint=hint)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far an apply of several stacks has come, for one of them.
+
+    `begun`: what takes away is done, so the rest needs a plan of its own; `withheld`: pairs that get nothing new,
+    because the stack with their machines failed.
+    """
+
+    begun: bool = False
+    withheld: frozenset[str] = frozenset()
+
+    @property
+    def changes_the_plan(self) -> bool:
+        """Is the saved plan file not what is to be done now?"""
+        return self.begun or bool(self.withheld)
+
+
+WHOLE = Step()
+
+
+def take_back_first(run: Run, saved: record.Record) -> record.Record | None:
+    """Of a saved plan only what takes access away. The record for the rest; None if there was nothing to do.
+
+    What is done here is within the saved plan: fewer entries of the same lists. Raises Failure.
+    """
+    deployment, around = run.deployment, run.around
+    write_tree(deployment.build, around.compiled(), keep=KEPT)
     tofu = run.tofu(progress.words_of(saved.summary["items"]))
-    tofu.init(deployment.state / "terraform.tfstate")
-    access = (
-        None
-        if saved.destroy
-        else delivery.own_access(run.folder.resolved(), run.folder.inventory, run.stack.name)
-    )
-    delivery.take_back(deployment, access)
-    with openstack.connected(run.login) as cloud:
-        note_begun(deployment, _identity(run, cloud))
-        _clear(run, cloud, saved, tofu)
+    tofu.init(run.state)
+    with around.connected() as connection:
+        around.unchanged(connection, saved)
+        left = None if saved.destroy else around.less(connection, tofu.show_state())
+        if left is None:
+            return None
+        note_begun(deployment, around.identity(connection))
+        run.say("taking access back before machines go")
+        aside = deployment.plan.with_name("first.plan")
+        try:
+            _plan_again(run, tofu, saved, left, aside)
+            tofu.apply(aside)
+        finally:
+            aside.unlink(missing_ok=True)
+            write_tree(deployment.build, around.compiled(), keep=KEPT)
+            _note(run, tofu, connection, load_proven(deployment.state), saved, complete=False)
+        return replace(saved, seen=around.seen(connection, saved))
+
+
+def _plan_again(run: Run, tofu: Tofu, saved: record.Record, left: Mapping[str, Any], out: Path) -> None:
+    """A plan of a part of what was saved. Raises Failure("stale-plan") if it does anything else."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    write(run.deployment.build / "grants.auto.tfvars.json", orjson.dumps(left, option=options))
+    tofu.plan(out, secrets=run.around.secrets())
+    found = _summary(run, tofu, tofu.show_plan(out))
+    other = plan.beyond(found.hashes, saved.hashes)
+    if other or found.diagnostics:
+        listed = ", ".join(other[: plan.SHOWN_AT_MOST])
+        raise Failure(*found.diagnostics, _stale(run, f"something else would be done by now, at {listed}"))
+
+
+def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
+    """Apply the saved plan; then ask the cloud what is gone, hand out what is new, write the inventory."""
+    deployment, around = run.deployment, run.around
+    before = load_proven(deployment.state)
+    write_tree(deployment.build, around.compiled(), keep=KEPT)
+    tofu = run.tofu(progress.words_of(saved.summary["items"]))
+    tofu.init(run.state)
+    around.take_back(saved.destroy)
+    with around.connected() as connection:
+        around.unchanged(connection, saved)
+        note_begun(deployment, around.identity(connection))
+        around.clear(connection, saved, tofu.show_state)
+        if step.changes_the_plan and not saved.destroy:
+            values = around.withholding(step.withheld, tofu.show_state())
+            _plan_again(run, tofu, saved, values, deployment.plan)
+            run = _without(run, step.withheld)
         try:
             tofu.apply(deployment.plan)
         except Failure as failure:
-            _note(run, tofu, cloud, before, saved, complete=False)
-            raise Failure(*failure.diagnostics, *_faults(run, cloud)) from None
+            _note(run, tofu, connection, before, saved, complete=False)
+            raise Failure(*failure.diagnostics, *around.faults(connection)) from None
         except BaseException:
-            _note(run, tofu, cloud, before, saved, complete=False)
+            _note(run, tofu, connection, before, saved, complete=False)
             raise
         finally:
             record.discard(deployment)  # done or not, it does not fit the state any more
-        after = _note(run, tofu, cloud, before, saved, complete=True)
-        told = [] if saved.destroy else _give(run, tofu, after)
+        after = _note(run, tofu, connection, before, saved, complete=True)
+        told = [] if saved.destroy else around.give(tofu, after)
         if saved.destroy:
-            delivery.withdraw(deployment)
-        proven = receipts.prove(run, cloud, before, after, saved) if before is not None else []
+            around.withdraw()
+        proven = (
+            receipts.prove(around, deployment, connection, before, after, saved) if before is not None else []
+        )
     left = [fault for receipt in proven for fault in receipt.faults()]
     if left:
         raise Failure(*left)
@@ -440,55 +415,32 @@ def apply_stack(run: Run, saved: record.Record) -> Applied:
     return Applied(deployment, int(saved.summary.get("total", 0)), proven, [*tofu.warnings, *told])
 
 
-def _clear(run: Run, cloud: Connection, saved: record.Record, tofu: Tofu) -> None:
-    """Remove what a killed run left behind, before it stands in the way."""
-    for server_id, name, _ in saved.remove:
-        run.say(f"removing {name} ({server_id}), which is in no state")
-        openstack.delete_server(cloud, server_id)
-    with openstack.explained(run.login.cloud, run.login.auth_url):
-        found = _strays(run, cloud, values(run.stack), tofu.show_state()) if saved.strays else []
-        for stray in found:
-            if stray.id in saved.strays:
-                run.say(f"removing {stray.what}, which is in no state")
-                stray.remove()
-
-
-def _give(run: Run, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:
-    made = tofu.output()["credentials"]["value"] if after.credentials else {}
-    folder = run.folder
-    return delivery.give(run.deployment, folder.resolved(), folder.inventory, after, run.login, run.key, made)
+def _without(run: Run, withheld: frozenset[str]) -> Run:
+    """For the inventory: what is withheld is not had."""
+    access = {key: ends for key, ends in run.stack.access.items() if key not in withheld}
+    return replace(run, stack=replace(run.stack, access=access))
 
 
 def _note(
-    run: Run, tofu: Tofu, cloud: Any, before: InventoryFile | None, saved: record.Record, complete: bool
+    run: Run,
+    tofu: Tofu,
+    connection: Any,
+    before: InventoryFile | None,
+    saved: record.Record,
+    complete: bool,
 ) -> InventoryFile:
     """Write the inventory of what is there now, also after a failure."""
     stack_file = run.folder.files.get(f"stacks/{run.stack.name}.yaml", b"").decode("utf-8", "replace")
-    resolved = None if saved.destroy else run.stack
+    state = tofu.show_state()
     found = inventory.inventory(
         run.deployment,
-        tofu.show_state(),
-        resolved,
-        _identity(run, cloud),
+        state,
+        None if saved.destroy else run.stack,
+        run.around.identity(connection),
         saved.day,
         stack_file or (before.stack_file if before else ""),
         complete,
     )
+    found = replace(found, holds=run.around.holds(state))
     save_inventory(run.deployment, found)
     return found
-
-
-def _faults(run: Run, cloud: Any) -> list[Diagnostic]:
-    """Why servers did not start: Nova says so, OpenTofu does not."""
-    try:
-        broken = [s for s in openstack.servers(cloud, run.stack.name, run.admin) if s.status == "ERROR"]
-    except Failure:
-        return []
-    return [
-        Diagnostic(
-            "server-fault",
-            detail=f"Server of `{s.grant}` ({s.id}): {s.fault or 'Nova gives no reason'}",
-            hint=f"mend the reason, then make a new plan:\ncf-infra plan {run.stack.name}",
-        )
-        for s in broken
-    ]

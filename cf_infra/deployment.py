@@ -94,6 +94,7 @@ class InventoryFile:
     project: str | None = None
     access: dict[Key, str | None] = field(default_factory=dict)
     stack_file: str = ""
+    holds: list[dict[str, Any]] = field(default_factory=list)
 
     def age(self, now: datetime) -> str:
         """How long ago it was written, in words."""

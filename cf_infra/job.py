@@ -18,9 +18,9 @@ import orjson
 
 from cf_infra import openstack, yaml12
 from cf_infra.access import AccessList, read_access
-from cf_infra.delivery import ACCESS, RUNNERS
 from cf_infra.deployment import Deployment, deployments
 from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.github_files import ACCESS, RUNNERS
 from cf_infra.model import CredentialKind, Grant, Stack
 from cf_infra.openstack import is_sandbox
 

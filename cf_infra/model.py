@@ -99,6 +99,15 @@ Pci = Annotated[str, StringConstraints(pattern=_form(_PCI, "an address is writte
 Sha256 = Annotated[
     str, StringConstraints(pattern=_form(r"^[0-9a-f]{64}$", "a sha256 has 64 hexadecimal digits"))
 ]
+ActionsName = Annotated[
+    str,
+    _named(
+        r"^[A-Z_][A-Z0-9_]*$",
+        "names of secrets and variables have capital letters, digits and underscores",
+        100,
+    ),
+]
+"""What GitHub calls organisation secrets and variables; it keeps them in capital letters."""
 Variable = Annotated[
     str, StringConstraints(pattern=_form(r"^env [A-Z][A-Z0-9_]*$", "it is written env NAME"))
 ]
@@ -338,6 +347,47 @@ class Credential(Frozen):
     source: Variable | None = None
 
 
+class RunnerGroup(Frozen):
+    """A runner group of the organisation; its repositories are those with a grant of one of `resources`."""
+
+    resources: Annotated[list[Resource], Field(min_length=1)]
+    public: bool = True
+
+
+class Selection(Frozen):
+    """An organisation secret that is there; its repositories are those with a grant of one of `resources`."""
+
+    resources: Annotated[list[Resource], Field(min_length=1)]
+
+
+class ShownVariable(Frozen):
+    """An organisation variable that only repositories with a grant see; its value is the labels, or `value`."""
+
+    resources: Annotated[list[Resource], Field(min_length=1)]
+    value: Line | None = None
+
+
+class GithubAccess(Frozen):
+    """What a stack of kind github keeps at the organisation."""
+
+    repository: Repository = ".cirun"
+    runner_groups: dict[Resource, RunnerGroup] = Field(default_factory=dict)
+    secrets: dict[ActionsName, Selection] = Field(default_factory=dict)
+    variables: dict[ActionsName, ShownVariable] = Field(default_factory=dict)
+
+
+class AppInstallation(Frozen):
+    """A vendor's GitHub App, installed for chosen repositories; `keep` is one that stays, since GitHub keeps one.
+
+    `by_hand` is what the vendor's programs cannot take back: one sentence each, a manual step of every revocation.
+    """
+
+    vendor: Line
+    installation: Annotated[int, Field(ge=1, le=2**53)]
+    keep: Repository
+    by_hand: list[Line] = Field(default_factory=list)
+
+
 class Terms(Frozen):
     """The donor's terms: who accepted them, which version, and where others read the list of people."""
 
@@ -369,6 +419,8 @@ class Stack(Frozen):
     network: Network = Network()
     offers: dict[Class, Offer] = Field(default_factory=dict)
     credentials: dict[Slug, Credential] = Field(default_factory=dict)
+    github: GithubAccess | None = None
+    app: AppInstallation | None = None
 
 
 # ---------------------------------------------------------------------------------------------- settings.yaml
@@ -397,6 +449,13 @@ class Thresholds(Frozen):
     grants_percent: Annotated[int, Field(ge=1, le=100)] = 20
 
 
+class Delivery(StrEnum):
+    """How Cirun's lists get into the organisation's repository."""
+
+    PULL_REQUEST = "pull-request"
+    DIRECT = "direct"
+
+
 class GithubLogin(Frozen):
     """Where GitHub's REST API is, and where its token comes from: a variable, or a command that prints it."""
 
@@ -414,8 +473,9 @@ class Settings(Frozen):
     thresholds: Thresholds = Thresholds()
     jobs: Annotated[int, Field(ge=1, le=64)] = 4
     image_hosts: list[Line] = Field(default_factory=list)
-    operators: list[Login] = Field(default_factory=list)
+    access_delivery: Annotated[Delivery, Field(strict=False)] = Delivery.PULL_REQUEST
     github: GithubLogin = GithubLogin()
+    operators: list[Login] = Field(default_factory=list)
 
 
 class Override(Frozen):

@@ -216,6 +216,13 @@ def is_mapping(
     return False
 
 
+def _names_only(path: Path, value: Any) -> bool:
+    """True where keys are names of secrets that are kept elsewhere, and no value can stand."""
+    if path == ("github", "secrets"):
+        return isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())
+    return path[:-1] in (("credentials",), ("github", "secrets"))
+
+
 def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
     if isinstance(value, list):
         for index, item in enumerate(value):
@@ -224,7 +231,7 @@ def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
         return
     for key, item in value.items():
         here = (*path, str(key))
-        if _SECRET.search(str(key)) and here[:-1] != ("credentials",):
+        if _SECRET.search(str(key)) and not _names_only(here, item):
             yield Diagnostic(
                 SECRET,
                 file=file,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,14 +58,46 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of one resource that counts by itself, such as an entry of a list. `value` is what it says, hashed."""
+
+    name: str
+    action: str
+    what: str
+    grants: tuple[str, ...] = ()
+    value: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a resource that change, and the attributes that they tell all of."""
+
+    parts: tuple[Part, ...]
+    attributes: frozenset[str]
+
+
+Divide = Callable[[Mapping[str, Any]], Parts | None]
+"""Takes a resource change as the plan tells it; None where it has no parts."""
+
+
+def undivided(_change: Mapping[str, Any]) -> Parts | None:
+    """No resource has parts."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class PlanSummary:
-    """What a plan of one stack does; `diagnostics` are errors that the plan itself is."""
+    """What a plan of one stack does; `diagnostics` are errors that the plan itself is.
+
+    `hashes`: by address and action the hash of what is planned there; equal ones do the same.
+    """
 
     stack: str
     items: tuple[Item, ...]
     review_digest: str
     imports: int = 0
     diagnostics: tuple[Diagnostic, ...] = ()
+    hashes: tuple[tuple[str, str, str], ...] = ()
 
     def count(self, *actions: str) -> int:
         """How many items have one of these actions."""
@@ -96,8 +128,11 @@ def summarise(
     stack: str,
     owners: Mapping[str, Sequence[str]],
     versions: Mapping[str, str],
+    divide: Divide = undivided,
 ) -> PlanSummary:
     """What the plan `shown` (of `tofu show -json`) does.
+
+    What `divide` finds in a resource is shown and counted in its place, where it tells all that changes.
 
     `owners`: the grants of an address, or of a runner class that is the index of one, where the plan itself does not
     say them. `versions`: of OpenTofu and the providers; they count for the digest. Raises Failure if the plan has a
@@ -112,8 +147,14 @@ def summarise(
             continue
         grants = _grants(change, owners)
         address = change["address"] + (f" (deposed {change['deposed']})" if change.get("deposed") else "")
-        items.append(Item(address, action, words.phrase(change, action), grants))
-        entries.append((address, action, grants, _values_hash(change, action)))
+        parts = divide(change)
+        for part in parts.parts if parts else ():
+            name = f"{address}#{part.name}"
+            items.append(Item(name, part.action, _clean(part.what), part.grants))
+            entries.append((name, part.action, part.grants, _digest(part.value)))
+        if not (parts and action == "update" and _told(change, parts)):
+            items.append(Item(address, action, words.phrase(change, action), grants))
+            entries.append((address, action, grants, _values_hash(change, action)))
         imports += bool(change["change"].get("importing"))
         if action == "forget":
             forgotten.append(address)
@@ -123,7 +164,39 @@ def summarise(
         _digest([sorted(entries), sorted(versions.items())]),
         imports,
         tuple(_forget(stack, forgotten)),
+        tuple(sorted((address, action, hashed) for address, action, _, hashed in entries)),
     )
+
+
+def _told(change: Mapping[str, Any], parts: Parts) -> bool:
+    """Do the parts tell everything that an update does?"""
+    told = change["change"]
+    changed = _changed(_mapping(told.get("before")), told)
+    return bool(parts.parts) and not told.get("importing") and parts.attributes.issuperset(changed)
+
+
+Hash = Sequence[str]
+"""(address, action, hash) of one thing that a plan does."""
+
+
+def beyond(hashes: Iterable[Hash], covered: Iterable[Hash]) -> list[str]:
+    """The addresses at which a plan does something that another one, the reviewed one, does not.
+
+    A part that the other one changes may go first and come later. Of a resource with parts the parts count, since
+    the whole may be done in two steps.
+    """
+    allowed = {(address, action): value for address, action, value in covered}
+    divided = {address.partition("#")[0] for address, _ in allowed if "#" in address}
+    found = []
+    for address, action, value in hashes:
+        changed = allowed.get((address, "update")) if "#" in address else None
+        good = (
+            allowed.get((address, action)) == value
+            or (changed is not None and (action == "delete" or changed == value))
+            or ("#" not in address and address in divided and action == "update")
+        )
+        found += [] if good else [address]
+    return sorted(found)
 
 
 def _readable(shown: Mapping[str, Any]) -> None:
@@ -310,6 +383,11 @@ class _Words:
 
 
 _NAMES = {
+    "github_actions_organization_secret_repositories": "repositories of the secret",
+    "github_actions_organization_variable": "variable",
+    "github_actions_runner_group": "runner group",
+    "github_app_installation_repository": "repository of the app:",
+    "github_repository_file": "file",
     "openstack_compute_flavor_access_v2": "access to flavor",
     "openstack_compute_quotaset_v2": "quota",
     "openstack_identity_application_credential_v3": "application credential",

@@ -39,6 +39,9 @@ class Record:
     remove: list[list[str]] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     destroy: bool = False
+    seen: dict[str, str] = field(default_factory=dict)
+    manual: list[str] = field(default_factory=list)
+    hashes: list[list[str]] = field(default_factory=list)
     version: int = VERSION
 
     @property

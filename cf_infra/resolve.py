@@ -15,7 +15,18 @@ from datetime import date, timedelta
 from cf_infra import capacity
 from cf_infra.capacity import Demand, Shape
 from cf_infra.catalog import Catalog, Offered, catalog
-from cf_infra.model import Credential, Grant, Inventory, Key, Mode, Offer, Stack
+from cf_infra.model import (
+    Credential,
+    GithubAccess,
+    Grant,
+    Inventory,
+    Key,
+    Kind,
+    Mode,
+    Offer,
+    Stack,
+    Via,
+)
 
 EPOCH = date(1970, 1, 1)
 
@@ -97,12 +108,16 @@ def resolve(inventory: Inventory, today: date, clock: date | None = None) -> Res
     offers = catalog(inventory.stacks)
     access: list[Access] = []
     by_stack: dict[str, _Gathered] = {name: _Gathered() for name in inventory.stacks}
+    listing = [name for name, stack in inventory.stacks.items() if stack.kind is Kind.GITHUB]
     for index, grant in inventory.grants.items():
         for resource in grant.resources:
             key = key_of(grant, resource, offers)
             found = offers.offers(resource, grant.stack)
             if has_access(grant, today):
                 access.append(Access(index, grant, resource, key))
+                for name in listing:
+                    if _is_listed(key, found, inventory.stacks[name], offers):
+                        by_stack[name].note(grant, key)
             for offered in found:
                 by_stack[offered.stack].add(grant, key, offered, today)
     operators = tuple(inventory.settings.operators)
@@ -113,6 +128,21 @@ def resolve(inventory: Inventory, today: date, clock: date | None = None) -> Res
         for name, gathered in by_stack.items()
     }
     return Resolved(today, stacks, tuple(access), offers)
+
+
+def _is_listed(key: Key, found: tuple[Offered, ...], stack: Stack, offers: Catalog) -> bool:
+    """Does a pair have something at a stack of kind github: an entry of Cirun's list, a group, a secret, a variable?"""
+    if not found or any(offered.offer.via is Via.CIRUN for offered in found):
+        return True
+    return key.partition("/")[2] in {offers.canonical(r) for _, _, entry in followers(stack) for r in entry}
+
+
+def followers(stack: Stack) -> list[tuple[str, str, list[str]]]:
+    """What follows grants at a stack of kind github, beside Cirun's list: (sort, name, resources)."""
+    github = stack.github or GithubAccess()
+    rows = [("runner group", name, entry.resources) for name, entry in github.runner_groups.items()]
+    rows += [("secret", name, entry.resources) for name, entry in github.secrets.items()]
+    return rows + [("variable", name, entry.resources) for name, entry in github.variables.items()]
 
 
 def key_of(grant: Grant, resource: str, offers: Catalog) -> Key:
@@ -142,12 +172,15 @@ class _Gathered:
     users: dict[str, list[Key]] = field(default_factory=dict)
     access: dict[Key, date | None] = field(default_factory=dict)
 
+    def note(self, grant: Grant, key: Key) -> None:
+        """The pair has access, until the last of its entries ends."""
+        known, ends = self.access.get(key, EPOCH), grant.expires
+        self.access[key] = None if known is None or ends is None else max(known, ends)
+
     def add(self, grant: Grant, key: Key, offered: Offered, today: date) -> None:
         offer = offered.offer
         if has_access(grant, today):
-            known = self.access.get(key, EPOCH)
-            ends = grant.expires
-            self.access[key] = None if known is None or ends is None else max(known, ends)
+            self.note(grant, key)
         alive = (
             has_access(grant, today) if offer.mode is Mode.ON_DEMAND else has_machines(grant, offer, today)
         )

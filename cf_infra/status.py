@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from cf_infra import capacity, lab, openstack
+from cf_infra import capacity, kinds, lab, openstack
 from cf_infra.commands import Outcome
 from cf_infra.deployment import Deployment, InventoryFile, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure
@@ -20,7 +20,7 @@ OLD = timedelta(days=2)
 
 def status(folder: Folder, names: Sequence[str], live: bool, say: Say) -> Outcome:
     """Rows and text for the named stacks, or all that were ever applied. Raises Failure("unknown-stack")."""
-    own: dict[str, str | None] = {name: stack.cloud for name, stack in folder.inventory.stacks.items()}
+    own = kinds.clouds(folder.inventory)
     found = [d for d in deployments(folder.root, own) if not names or d.stack in names]
     for name in names:
         if name not in own and all(d.stack != name for d in found):

@@ -24,7 +24,16 @@ NAMES = sorted(
     {p.stem for p in ERRORS.glob("*.yaml")}
     | {p.name for p in ERRORS.iterdir() if p.is_dir() and p != ERRORS / "_base"}
 )
-PURE = ("yaml12", "parse", "check", "rules_grants", "rules_stacks", "rules_capacity", "access")
+PURE = (
+    "yaml12",
+    "parse",
+    "check",
+    "rules_grants",
+    "rules_stacks",
+    "rules_github",
+    "rules_capacity",
+    "access",
+)
 
 
 def files_of(name: str) -> dict[str, bytes]:

@@ -25,12 +25,15 @@ CORE = [
     "rule",
     "rules_grants",
     "rules_stacks",
+    "rules_github",
     "rules_capacity",
     "check",
     "access",
+    "github_files",
     "compile",
     "report",
     "plan",
+    "github_parts",
 ]
 # What reaches outside. `date` and `datetime` are values, as long as nobody asks them what time it is.
 OUTSIDE = set(

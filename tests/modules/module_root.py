@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cf_infra import github_files
 from cf_infra.compile import configuration
-from cf_infra.model import Rights
+from cf_infra.model import Kind, Rights
 
 PROJECT = Path(__file__).resolve().parents[2]
 MODULES = PROJECT / "modules"
 ROOTS = Path(__file__).resolve().parent
 NAMES = sorted(path.name for path in MODULES.iterdir() if path.is_dir())
+PROVIDERS = sorted({name.partition("-")[0] for name in NAMES})
 PASSWORDS = {"provisioner": "provisioner-of-the-tests", "cirun/1": "cirun-1-of-the-tests"}
 # What the examples leave to their reader.
 ARGUMENTS = {
@@ -95,9 +97,11 @@ class Root:
 
 
 def compiled(name: str, folder: Path) -> Path:
-    """`admin` or `member`: a folder as compile.py writes it, with the values that stand beside this file."""
+    """`admin`, `member`, `github` or `app`: a folder as compile writes it, with the values beside this file."""
     shutil.copytree(MODULES, folder / "modules")
-    (folder / "main.tf.json").write_text(json.dumps(configuration(Rights(name)), indent=2), encoding="utf-8")
+    access = name in ("github", "app")
+    document = github_files.configuration(Kind(name)) if access else configuration(Rights(name))
+    (folder / "main.tf.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
     shutil.copy(values_file(name), folder / "grants.auto.tfvars.json")
     (folder / "own.raw").write_bytes(b"an image that nothing boots")
     return folder
@@ -108,23 +112,28 @@ def values_file(name: str) -> Path:
     return ROOTS / f"{name}.auto.tfvars.json"
 
 
-def examples(folder: Path) -> Path:
-    """One root that calls the example of every module's README, as its reader would type it in."""
+def examples(folder: Path, provider: str = "openstack") -> Path:
+    """One root that calls the example of every README of a provider's modules, as its reader would type it in."""
     folder.mkdir(parents=True)
     modules: JSON = {}
-    for name in NAMES:
+    names = [name for name in NAMES if name.startswith(f"{provider}-")]
+    for name in names:
         place = folder / "examples" / name
         place.mkdir(parents=True)
         (place / "main.tf").write_text(example(name), encoding="utf-8")
         shutil.copy(MODULES / name / "versions.tf", place)
         shutil.copytree(MODULES, place / "modules")
         modules[name] = {"source": f"./examples/{name}", **ARGUMENTS.get(name, {})}
-    configuration = {
-        "variable": {"cloud": {"type": "string"}, "passwords": {"type": "map(string)", "sensitive": True}},
-        "provider": {"openstack": {"cloud": "${var.cloud}"}},
-        "module": modules,
-    }
-    shutil.copy(MODULES / NAMES[0] / "versions.tf", folder)
+    configuration: JSON = {"module": modules}
+    if provider == "openstack":
+        configuration |= {
+            "variable": {
+                "cloud": {"type": "string"},
+                "passwords": {"type": "map(string)", "sensitive": True},
+            },
+            "provider": {"openstack": {"cloud": "${var.cloud}"}},
+        }
+    shutil.copy(MODULES / names[0] / "versions.tf", folder)
     (folder / "main.tf.json").write_text(json.dumps(configuration, indent=2), encoding="utf-8")
     return folder
 

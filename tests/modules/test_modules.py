@@ -13,6 +13,7 @@ from module_root import (
     MODULES,
     NAMES,
     PASSWORDS,
+    PROVIDERS,
     Program,
     Root,
     compiled,
@@ -21,11 +22,12 @@ from module_root import (
     values_file,
 )
 
-CONFIGURATIONS = ["admin", "member", "examples"]
+CONFIGURATIONS = ["admin", "member", "github", "app", *(f"examples-{name}" for name in PROVIDERS)]
 
 
 def folder_of(name: str, base: Path) -> Path:
-    return examples(base / name) if name == "examples" else compiled(name, base / name)
+    provider = name.removeprefix("examples-")
+    return compiled(name, base / name) if provider == name else examples(base / name, provider)
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

@@ -1,0 +1,56 @@
+"""Which kinds of stacks are deployed, and what is around each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cf_infra import github_files, lab, openstack
+from cf_infra.at_github import AtGithub
+from cf_infra.at_openstack import AtOpenstack
+from cf_infra.deployment import Deployment
+from cf_infra.github_login import GithubLogin, github_login
+from cf_infra.model import Inventory, Kind, Settings, Stack
+from cf_infra.openstack import Login
+from cf_infra.project import Folder
+from cf_infra.resolve import ResolvedStack
+from cf_infra.surroundings import Surroundings
+from cf_infra.tofu import Tool
+
+Say = Callable[[str], None]
+
+
+def is_deployed(stack: Stack) -> bool:
+    """Is there something of ours to provision?"""
+    return stack.kind is Kind.OPENSTACK or github_files.is_ours(stack)
+
+
+def own_cloud(stack: Stack, settings: Settings) -> str:
+    """Where a stack is deployed: an entry of clouds.yaml, or the organisation at GitHub."""
+    return stack.cloud or "" if stack.kind is Kind.OPENSTACK else f"github:{settings.organisation}"
+
+
+def clouds(inventory: Inventory) -> Mapping[str, str | None]:
+    """The own cloud of each stack."""
+    return {name: own_cloud(stack, inventory.settings) for name, stack in inventory.stacks.items()}
+
+
+def tool_for(kind: Kind, tool: Tool) -> Tool:
+    """OpenTofu with the dependency lock that fits the kind: it must name just the providers that are used."""
+    return tool.with_provider("openstack" if kind is Kind.OPENSTACK else "github")
+
+
+def login(folder: Folder, deployment: Deployment, stack: ResolvedStack) -> Login | GithubLogin:
+    """How the place of a stack is reached. Raises Failure."""
+    if stack.stack.kind is Kind.OPENSTACK:
+        return openstack.login(deployment.cloud, lab.state_dir(folder.root))
+    return github_login(folder.inventory.settings)
+
+
+def surroundings(
+    folder: Folder, deployment: Deployment, stack: ResolvedStack, login: Any, key: bytes, say: Say
+) -> Surroundings:
+    """What is around OpenTofu for a stack."""
+    if stack.stack.kind is Kind.OPENSTACK:
+        return AtOpenstack(folder, deployment, stack, login, key, say)
+    return AtGithub(folder, deployment, stack, login, say)

@@ -1,0 +1,295 @@
+"""Stacks of kind github and app, from grants.yaml through the real OpenTofu and provider to the stand-in and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_tofu import tool_or_skip
+from roots import Runner, write_root
+
+from cf_infra import keys
+from tests.github import Standin, State
+from tests.github.state import Installation, Secret, Selection
+
+ORG = "conda-forge"
+TOKEN = "ghp_ThisIsNoTokenButItLooksLikeOne0002"
+DAY = "2026-06-01"
+ACCOUNT = b"""\
+version: 1
+kind: cirun
+donor: {name: Somebody}
+offers:
+  gpu-large: {via: cirun, mode: on-demand, label: cirun-gpu-large, cirun: {cloud: aws, instance_type: g4dn}}
+  cpu-large: {via: cirun, mode: on-demand, label: cirun-cpu-large, cirun: {cloud: aws, instance_type: m6}}
+"""
+ACCESS = b"""\
+version: 1
+kind: github
+donor: {name: conda-forge}
+github:
+  runner_groups: {cf-gpu: {resources: [gpu-large]}}
+  secrets: {STAGING: {resources: [gpu-large]}}
+  variables: {CF_GPU_RUNNER: {resources: [cirun-gpu-large]}}
+"""
+VENDOR = """\
+version: 1
+kind: app
+donor: {name: Namespace}
+app:
+  vendor: Namespace
+  installation: NUMBER
+  keep: admin-requests
+  by_hand: [End what still runs in the dashboard.]
+offers:
+  namespace: {via: app, mode: on-demand}
+"""
+SETTINGS = b"version: 1\norganisation: conda-forge\naccess_delivery: direct\n"
+REASON = "reason: Builds take long\n    request: https://example.org/1\n    requested_by: somebody\n"
+
+
+def entry(feedstock: str, *resources: str, **more: str) -> str:
+    extra = "".join(f"    {key}: {value}\n" for key, value in more.items())
+    return (
+        f"  - feedstock: {feedstock}\n    resources: [{', '.join(resources)}]\n    {REASON}"
+        f"    granted: 2026-01-01\n    roles: [admin, maintain]\n{extra or '    expires: 2027-01-01'}\n"
+    )
+
+
+def grants(*entries: str) -> bytes:
+    return ("version: 1\ngrants:\n" + "".join(entries) if entries else "version: 1\ngrants: []\n").encode()
+
+
+TWO = (entry("pytorch-cpu", "gpu-large", "cpu-large"), entry("llama.cpp", "gpu-large", "namespace"))
+
+
+class World:
+    """A folder, an organisation on the stand-in, and commands in this process."""
+
+    def __init__(self, root: Path, github: Standin, run: Runner) -> None:
+        self.root, self.github, self.run = root, github, run
+
+    @property
+    def state(self) -> State:
+        return self.github.state
+
+    def write(self, **files: bytes) -> None:
+        write_root(self.root, {name.replace("__", "/") + ".yaml": raw for name, raw in files.items()})
+
+    def __call__(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        command = arguments[0]
+        day = () if command == "apply" else ("--today", DAY)
+        ran = self.run(*arguments, "--root", str(self.root), *day, "--format", "json")
+        assert TOKEN not in ran.out + ran.err
+        assert ran.code == code, ran.out + ran.err
+        return dict(ran.json())
+
+    def file(self, path: str) -> str | None:
+        cirun = self.state.repository(ORG, ".cirun")
+        assert cirun is not None
+        raw = cirun.commits[cirun.branches["main"]].files.get(path)
+        return raw.decode() if raw is not None else None
+
+    def edit(self, path: str, content: str) -> None:
+        cirun = self.state.repository(ORG, ".cirun")
+        assert cirun is not None
+        self.state.commit(cirun, {path: content}, "Edited by somebody")
+
+    def chosen(self, selection: Selection | Installation) -> set[str]:
+        ids = selection.repositories if isinstance(selection, Installation) else selection.selected
+        return {self.state.repositories[i].name for i in ids}
+
+    @property
+    def app(self) -> Installation:
+        return next(iter(self.state.installations.values()))
+
+    def group(self) -> set[str]:
+        return next((self.chosen(g) for g in self.state.groups.values() if g.name == "cf-gpu"), set())
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    tool = tool_or_skip()
+    if "github" not in tool.locks:
+        pytest.skip("The provider integrations/github was not built. Run `make setup`.")
+    state = State(ORG)
+    state.add_member("operator", owner=True)
+    state.add_token(TOKEN, "operator", scopes=["repo", "admin:org"])
+    state.add_repository(".cirun", files={"README.md": "# Access\n"})
+    made = [
+        state.add_repository(n) for n in ("pytorch-cpu-feedstock", "llama.cpp-feedstock", "admin-requests")
+    ]
+    state.secrets["STAGING"] = Secret("selected", {made[2].id}, name="STAGING")
+    installation = state.add_installation("namespace", made[2])
+    key = tmp_path / "key"
+    monkeypatch.setenv("CF_INFRA_KEY_FILE", str(key))
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    root = tmp_path / "root"
+    files = {
+        "grants.yaml": grants(*TWO),
+        "settings.yaml": SETTINGS,
+        "stacks/account.yaml": ACCOUNT,
+        "stacks/access.yaml": ACCESS,
+        "stacks/namespace.yaml": VENDOR.replace("NUMBER", str(installation.id)).encode(),
+    }
+    write_root(root, files)
+    keys.state_key(keys.KeyFile(key), root, create=True)
+    with Standin(state) as github:
+        monkeypatch.setenv("GITHUB_API_URL", github.url)
+        yield World(root, github, Runner(capsys))
+
+
+def stack(told: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(row for row in told["stacks"] if row["stack"] == name)
+
+
+def test_a_grant_is_opened_everywhere_and_taken_back_everywhere(world: World) -> None:
+    planned = world("plan")
+    whats = [item["what"] for item in stack(planned, "access")["items"]]
+    assert any(w.startswith("access list: pytorch-cpu-feedstock may use cirun-gpu-large") for w in whats)
+    assert "file .access.yml" in whats
+    assert world.file(".access.yml") is None, "a plan writes nothing"
+    world("apply")
+    access = world.file(".access.yml") or ""
+    assert "llama.cpp-feedstock" in access and "cirun-gpu-large" in access
+    assert "instance_type: g4dn" in (world.file(".cirun.global.yml") or "")
+    both = {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
+    assert world.group() == both
+    assert world.chosen(world.state.secrets["STAGING"]) == both
+    assert world.chosen(world.state.variables["CF_GPU_RUNNER"]) == both
+    assert world.state.variables["CF_GPU_RUNNER"].value == "cirun-gpu-large"
+    assert world.chosen(world.app) == {"admin-requests", "llama.cpp-feedstock"}
+    assert all(row["items"] == [] for row in world("plan")["stacks"]), "the second plan is empty"
+
+    world.write(grants=grants(TWO[0]))
+    planned = world("plan")
+    assert stack(planned, "namespace")["manual"] == [
+        "Namespace: End what still runs in the dashboard. (llama.cpp-feedstock/namespace)"
+    ]
+    applied = world("apply")
+    assert "llama.cpp" not in (world.file(".access.yml") or "")
+    assert world.group() == world.chosen(world.state.secrets["STAGING"]) == {"pytorch-cpu-feedstock"}
+    assert world.chosen(world.state.variables["CF_GPU_RUNNER"]) == {"pytorch-cpu-feedstock"}
+    assert world.chosen(world.app) == {"admin-requests"}
+    (receipt,) = stack(applied, "access")["receipts"]
+    assert receipt["grant"] == "llama.cpp-feedstock/gpu-large"
+    assert sorted(place["place"] for place in receipt["gone_from"]) == [
+        "access list, cirun-gpu-large",
+        "runner group cf-gpu",
+        "secret STAGING",
+        "variable CF_GPU_RUNNER",
+    ]
+    (receipt,) = stack(applied, "namespace")["receipts"]
+    assert [p["place"].split()[0] for p in receipt["gone_from"]] == ["app"]
+    assert receipt["manual"] == stack(planned, "namespace")["manual"]
+    assert all(row["items"] == [] for row in world("plan")["stacks"])
+    for path in world.root.rglob("*"):
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
+
+
+def test_a_list_that_is_there_is_adopted_and_hand_edits_are_shown(world: World) -> None:
+    """Nobody's edit is overwritten unseen: not at the first plan, not later, not between plan and apply."""
+    theirs = (
+        "version: 1\npolicies:\n  - id: numpy-policy\n    repo: numpy-feedstock\n    roles: [admin]\n"
+        "access_control:\n  - resource: cirun-gpu-large\n    policies: [numpy-policy]\n"
+    )
+    world.edit(".access.yml", theirs)
+    planned = world("plan", "access")
+    by_address = {item["address"]: item for item in stack(planned, "access")["items"]}
+    entry_of = 'module.file.github_repository_file.this[".access.yml"]#'
+    gone = by_address[f"{entry_of}numpy-feedstock/cirun-gpu-large/numpy-policy"]
+    assert gone["action"] == "delete" and gone["grants"] == ["numpy-feedstock/gpu-large"]
+    assert stack(planned, "access")["refused"] is False
+    world("apply", "access")
+    assert "numpy" not in (world.file(".access.yml") or "")
+
+    ours = world.file(".access.yml") or ""
+    world.edit(".access.yml", theirs)
+    planned = world("plan", "access")
+    told = [d for d in planned["diagnostics"] if d["code"] == "changed-by-others"]
+    assert (
+        len(told) == 1 and "added: access list: numpy-feedstock may use cirun-gpu-large" in told[0]["detail"]
+    )
+    assert "taken away: access list: pytorch-cpu-feedstock" in told[0]["detail"]
+    assert world.file(".access.yml") == theirs
+
+    world.edit(".access.yml", theirs + "# and again\n")
+    refused = world("apply", "access", code=1)
+    assert [d["code"] for d in refused["diagnostics"]] == ["stale-plan"]
+    assert world.file(".access.yml") == theirs + "# and again\n"
+    world("plan", "access")
+    world("apply", "access")
+    assert world.file(".access.yml") == ours
+
+
+def test_emptying_the_list_is_refused(world: World) -> None:
+    """Also where nothing was ever applied from here: what the list at GitHub has counts."""
+    names = [f"package-{n}" for n in range(6)]
+    world.edit(
+        ".access.yml",
+        "version: 1\npolicies:\n"
+        + "".join(f"  - {{id: {n}, repo: {n}-feedstock, roles: [admin]}}\n" for n in names)
+        + f"access_control:\n  - {{resource: cirun-gpu-large, policies: [{', '.join(names)}]}}\n",
+    )
+    planned = stack(world("plan", "access"), "access")
+    assert planned["refused"] and planned["refusals"][0]["code"] == "too-many-deletes"
+    assert len(planned["lost"]) == 6
+    assert [d["code"] for d in world("apply", "access", code=1)["diagnostics"]] == ["too-many-deletes"]
+    assert "package-5" in (world.file(".access.yml") or "")
+
+
+def test_what_is_not_at_github_gets_nothing(world: World) -> None:
+    """A repository that was renamed or never was, and one that somebody chose for the app by hand."""
+    moved = world.state.repository(ORG, "llama.cpp-feedstock")
+    assert moved is not None
+    world.state.move(moved, "llama-feedstock")
+    world.app.repositories.add(moved.id)
+    planned = world("plan", "access", "namespace")
+    told = {d["code"]: d["detail"] for d in planned["diagnostics"]}
+    assert "is called conda-forge/llama-feedstock now" in told["no-repository"]
+    assert "llama-feedstock" in told["undeclared"]
+    world("apply", "access", "namespace")
+    assert world.group() == {"pytorch-cpu-feedstock"}
+    assert world.chosen(world.app) == {"admin-requests", "llama-feedstock"}
+
+
+@pytest.mark.parametrize(
+    ("break_it", "code", "says"),
+    [
+        (lambda w: w.state.secrets.clear(), "not-at-github", "gh secret set STAGING"),
+        (lambda w: setattr(w.app, "selection", "all"), "not-at-github", "for all repositories"),
+        (lambda w: w.state.installations.clear(), "not-at-github", "no installation"),
+        (lambda w: w.state.tokens.clear(), "login-refused", "does not take the token"),
+        (lambda w: w.edit(".access.yml", "policies: nobody\n"), "bad-access-list", "cannot be read"),
+    ],
+)
+def test_what_has_to_be_made_by_hand_is_said(world: World, break_it: Any, code: str, says: str) -> None:
+    break_it(world)
+    told = world("plan", "access", "namespace", code=1)["diagnostics"]
+    assert code in {d["code"] for d in told}
+    assert any(says in d["detail"] + d["hint"] for d in told)
+    assert not any(request.method in ("PUT", "POST", "PATCH", "DELETE") for request in world.github.log)
+
+
+def test_a_whole_stack_goes_only_when_it_is_allowed(world: World) -> None:
+    world("plan")
+    world("apply")
+    (world.root / "stacks" / "access.yaml").unlink()
+    planned = stack(world("plan"), "access")
+    assert planned["refused"] and planned["destroy"] > 0
+    number = int(planned["refusals"][0]["hint"].partition("access=")[2].split()[0])
+    allowed = f"version: 1\noverrides:\n  - {{stack: access, destroy: {number}, reason: moves, until: 2100-01-01}}\n"
+    world.write(overrides=allowed.encode())
+    assert not stack(world("plan"), "access")["refused"]
+    applied = stack(world("apply", "access"), "access")
+    assert world.file(".access.yml") is None and world.group() == set()
+    assert "CF_GPU_RUNNER" not in world.state.variables
+    assert world.chosen(world.state.secrets["STAGING"]) == set()
+    assert {r["grant"] for r in applied["receipts"]} >= {"llama.cpp-feedstock/gpu-large"}
+    assert world.chosen(world.app) == {"admin-requests", "llama.cpp-feedstock"}, (
+        "the app has a stack of its own"
+    )
