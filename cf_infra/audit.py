@@ -27,7 +27,12 @@ def _all(declared: Declared, seen: Observed) -> Iterator[Finding]:
     if seen.github is not None:
         yield from github(declared, seen.github)
     if seen.cirun is not None:
-        yield from cirun(declared, seen.cirun, seen.lists)
+        there = seen.github.repositories if seen.github is not None else {}
+        owner = f"{declared.organisation}/".lower()
+        moved = {
+            name.lower() for name, found in there.items() if found.full_name.lower() != owner + name.lower()
+        }
+        yield from cirun(declared, seen.cirun, seen.lists, moved)
     for name, cloud in sorted(seen.clouds.items()):
         yield from openstack(declared, declared.resolved.stacks[name], cloud, seen.left.get(name, Left()))
     for one in seen.not_asked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from cf_infra.access import AccessList, read_access
 from cf_infra.audit_lists import entries
@@ -14,8 +14,13 @@ from cf_infra.observed import SeenCirun, SeenLists
 WHERE = "cirun"
 
 
-def cirun(declared: Declared, seen: SeenCirun, lists: SeenLists | None) -> Iterator[Finding]:
-    """Everything that differs at Cirun. Repositories of other organisations are not ours to judge."""
+def cirun(
+    declared: Declared, seen: SeenCirun, lists: SeenLists | None, moved: Set[str] = frozenset()
+) -> Iterator[Finding]:
+    """Everything that differs at Cirun. Repositories of other organisations are not ours to judge.
+
+    `moved`: repositories, in small letters, that are not there any more under this name: to be told once, elsewhere.
+    """
     owner = declared.organisation
     there = {
         name.partition("/")[2].lower(): name.partition("/")[2]
@@ -28,7 +33,7 @@ def cirun(declared: Declared, seen: SeenCirun, lists: SeenLists | None) -> Itera
             text = "Cirun makes runners for it, and its grants need none of Cirun's."
         fix = f"cirun repo remove {owner}/{there[name]}"
         yield Finding("activation-without-grant", WHERE, there[name], text, fix=fix)
-    for name in sorted(declared.by_cirun.keys() - there.keys()):
+    for name in sorted(declared.by_cirun.keys() - there.keys() - moved):
         written = declared.by_cirun[name]
         text = "It has a grant, and Cirun makes no runners for it: its jobs wait for ever."
         yield Finding(

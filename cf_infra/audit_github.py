@@ -14,8 +14,6 @@ from cf_infra.findings import Finding
 from cf_infra.model import AppInstallation, Kind
 from cf_infra.observed import Chosen, SeenApp, SeenGithub, SeenPeople, SeenRepository, Selected
 
-_PLURAL = {"runner group": "runner-groups", "secret": "secrets", "variable": "variables"}
-
 
 def github(declared: Declared, seen: SeenGithub) -> Iterator[Finding]:
     """Everything that differs at GitHub beside the lists."""
@@ -99,8 +97,9 @@ def _selections(declared: Declared, seen: SeenGithub) -> Iterator[Finding]:
     for found in seen.selections:
         if found.sort == "runner group" and _is_strange(found, wanted):
             path = f"/orgs/{declared.organisation}/actions/runner-groups/{found.id}"
+            name = word(f"name={found.name}")  # GitHub asks for it with every change
             where = f"github:{declared.organisation} runner group {found.name}"
-            yield _for_all(where, found, f"gh api -X PATCH {path} -f visibility=selected")
+            yield _for_all(where, found, f"gh api -X PATCH {path} -f {name} -f visibility=selected")
 
 
 def _is_strange(found: Selected, wanted: Mapping[tuple[str, str], Any]) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from cf_infra import yaml12
 from cf_infra.access import AccessList, Policy, read_access
-from cf_infra.declared import Declared
+from cf_infra.declared import Declared, word
 from cf_infra.diagnostics import Failure, some
 from cf_infra.findings import Finding
 from cf_infra.observed import SeenFile, SeenLists, Version
@@ -77,9 +77,14 @@ class Entrywise:
     where: str
     file: SeenFile
 
+    @cached_property
+    def ours(self) -> Entries:
+        """What we would export."""
+        return entries(self.declared.access)
+
     def differences(self, live: AccessList) -> Iterator[Finding]:
         """Both ways, pair by pair."""
-        ours, theirs = entries(self.declared.access), entries(live)
+        ours, theirs = self.ours, entries(live)
         names = _written(self.declared.access) | _written(live)
         for pair in sorted(ours.keys() | theirs.keys()):
             wanted, there = ours.get(pair, set()), theirs.get(pair, set())
@@ -94,7 +99,7 @@ class Entrywise:
     def _pair(
         self, repository: str, label: str, lacking: list[Conditions], extra: list[Conditions], pair: Pair
     ) -> Iterator[Finding]:
-        whole = not entries(self.declared.access).get(pair)
+        whole = not self.ours.get(pair)
         for one in list(extra):
             other = next((c for c in lacking if c._replace(pull_requests=one.pull_requests) == one), None)
             if other is not None:
@@ -126,36 +131,28 @@ class Entrywise:
     def _people(self, repository: str, label: str, there: set[Conditions]) -> Iterator[Finding]:
         """Somebody on a donor's machines who stands in none of the donor's lists."""
         terms = _terms(self.declared, label)
-        if terms is None:
-            return
-        name, url, known = terms
-        kind, pair = "people-without-terms", _pair_of(repository, label)
-        for one in _in_order(there):
-            if not one.users and one.people is None:
-                text = f"It asks nobody for the terms of `{name}`: {_said(one)}."
-                yield self._finding(kind, repository, label, text, _has(pair, one))
-            elif one.people is not None and url is not None and one.people != url:
-                text = f"It reads its people from {one.people}, and those of the donor are at {url}."
-                yield self._finding(kind, repository, label, text, _has(pair, one))
-            strange = sorted(one.users - known)
-            if strange:
-                text = f"Not in users/{name}.json, so without the donor's terms: {some(strange)}."
-                yield self._finding(kind, repository, label, text, _has(pair, one))
+        pair = _pair_of(repository, label)
+        for one in _in_order(there) if terms is not None else ():
+            for text in _without(one, *terms) if terms is not None else ():
+                granted = one in self.ours.get(pair, ())
+                fix = _give_terms(repository, terms[0]) if granted and terms is not None else ""
+                yield self._finding("people-without-terms", repository, label, text, _has(pair, one), fix)
 
     def _finding(
-        self, kind: str, repository: str, label: str, text: str, since: str | Callable[[Entries], bool]
+        self,
+        kind: str,
+        repository: str,
+        label: str,
+        text: str,
+        since: str | Callable[[Entries], bool],
+        fix: str = "",
     ) -> Finding:
         words = text
         if not isinstance(since, str):
             since, by = self._since(since)
             words += f" By {by}." if by else ""
-        fix = self.declared.mend_access()
-        if kind == "people-without-terms" and self._is_declared(repository, label):
-            fix = f"grep -n {repository.removesuffix('-feedstock')} grants.yaml   # give it `terms:`"
+        fix = fix or self.declared.mend_access()
         return Finding(kind, self.where, f"{repository}/{label}", words, since, fix)
-
-    def _is_declared(self, repository: str, label: str) -> bool:
-        return bool(entries(self.declared.access).get(_pair_of(repository, label)))
 
     def _since(self, holds: Callable[[Entries], bool]) -> tuple[str, str]:
         """When the oldest version was made from which on it holds without a break, and by whom."""
@@ -170,6 +167,21 @@ class Entrywise:
 
 def _pair_of(repository: str, label: str) -> Pair:
     return repository.lower(), label
+
+
+def _without(one: Conditions, name: str, url: str | None, known: frozenset[str]) -> Iterator[str]:
+    """What is wrong with the people of an entry, by the donor's terms."""
+    if not one.users and one.people is None:
+        yield f"It asks nobody for the terms of `{name}`: {_said(one)}."
+    elif one.people is not None and url is not None and one.people != url:
+        yield f"It reads its people from {one.people}, and those of the donor are at {url}."
+    if strange := sorted(one.users - known):
+        yield f"Not in users/{name}.json, so without the donor's terms: {some(strange)}."
+
+
+def _give_terms(repository: str, name: str) -> str:
+    feedstock = word(repository.removesuffix("-feedstock"))
+    return f"# the grant itself lacks them: give it `terms: {name}`, in grants.yaml at\ngrep -n {feedstock} grants.yaml"
 
 
 def _in_order(found: Iterable[Conditions]) -> list[Conditions]:

@@ -77,7 +77,12 @@ def entry(feedstock: str, *resources: str, **more: str) -> str:
 
 
 GRANTS = "version: 1\ngrants:\n" + "".join(
-    [entry("alpha", "gpu-large"), entry("beta", "cpu-large"), entry("beta", "namespace"), entry("gamma", "gpu-large")]
+    [
+        entry("alpha", "gpu-large"),
+        entry("beta", "cpu-large"),
+        entry("beta", "namespace"),
+        entry("gamma", "gpu-large"),
+    ]
 )
 
 
@@ -158,7 +163,9 @@ class World:
         assert old in text
         self.commit(".cirun", {path: text.replace(old, new)}, author)
 
-    def commit(self, name: str, files: dict[str, str | None], author: str = "helper", owner: str = ORG) -> None:
+    def commit(
+        self, name: str, files: dict[str, str | None], author: str = "helper", owner: str = ORG
+    ) -> None:
         """Somebody commits."""
         repository = self.state.repository(owner, name)
         assert repository is not None
@@ -196,7 +203,9 @@ class World:
 
     def _gh(self, words: list[str]) -> None:
         assert words[0] == "-X"
-        body = dict(value.split("=", 1) for flag, value in zip(words[3::2], words[4::2], strict=True) if flag == "-f")
+        body = dict(
+            value.split("=", 1) for flag, value in zip(words[3::2], words[4::2], strict=True) if flag == "-f"
+        )
         answer = requests.request(
             words[1],
             self.github.url + words[2],
@@ -236,7 +245,9 @@ class World:
         for name, repositories in values["secrets"].items():
             self.state.secrets[name] = Secret("selected", ids(repositories), name=name, updated=self.now)
         for name, row in values["variables"].items():
-            self.state.variables[name] = Variable("selected", ids(row["repositories"]), name=name, updated=self.now)
+            self.state.variables[name] = Variable(
+                "selected", ids(row["repositories"]), name=name, updated=self.now
+            )
 
     def _revoke(self, feedstock: str) -> None:
         text = (self.root / "grants.yaml").read_text()

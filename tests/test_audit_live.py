@@ -24,7 +24,9 @@ Plant = Callable[[World], None]
 
 
 @pytest.fixture
-def world(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
     state = State(ORG)
     with Standin(state) as github, CirunStandin(CirunState(KEY, github=state)) as cirun:
         monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
@@ -38,24 +40,28 @@ def world(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 def test_nothing_is_found_where_all_is_as_the_files_say(world: World) -> None:
     ran = world.audit("--detailed-exitcode")
     assert (ran.code, ran.json()["findings"]) == (0, [])
-    assert ran.json()["asked"] == {"cirun": 2, f"github:{ORG}": 16}
-    assert re.search(r"github: 5 repositories, 100 in one request", ran.err), "progress is on stderr"
+    assert ran.json()["asked"] == {"cirun": 2, f"github:{ORG}": 13}
+    assert re.search(r"github: 3 repositories, 100 in one request", ran.err), "progress is on stderr"
 
 
 def own_runners(world: World) -> None:
-    world.commit("beta-feedstock", {".cirun.yml": "runners:\n  - name: mine\n    labels: [cirun-gpu-large, x]\n"})
+    world.commit(
+        "beta-feedstock", {".cirun.yml": "runners:\n  - name: mine\n    labels: [cirun-gpu-large, x]\n"}
+    )
 
 
 def extra_policy(world: World) -> None:
     policy = "policies:\n  - id: mine\n    repo: delta-feedstock\n    users: [ada]\n"
     world.state.add_repository("delta-feedstock")
-    world.edit(".access.yml", "policies:\n", policy)
+    world.edit(".access.yml", "version: 1\npolicies:\n", f"version: 1\n{policy}")
     opened = "  - resource: cirun-gpu-large\n    policies:\n"
     world.edit(".access.yml", opened, f"{opened}      - mine\n")
 
 
 def expired(world: World) -> None:
-    world.write(GRANTS.replace(entry("gamma", "gpu-large"), entry("gamma", "gpu-large", expires="2026-02-01")))
+    world.write(
+        GRANTS.replace(entry("gamma", "gpu-large"), entry("gamma", "gpu-large", expires="2026-02-01"))
+    )
 
 
 def app_expired(world: World) -> None:
@@ -63,13 +69,25 @@ def app_expired(world: World) -> None:
     world.write(GRANTS.replace(old, new))
 
 
+def forgotten(world: World) -> None:
+    """Whether Cirun follows a repository or its name is among what only Cirun can answer; here it follows."""
+    del world.cirun.state.repositories[f"{ORG}/gamma-feedstock"]
+
+
 def renamed(world: World) -> None:
     world.state.move(world.repository("gamma-feedstock"), name="gamma2-feedstock")
+    forgotten(world)
     world.cirun.state.repositories[f"{ORG}/gamma2-feedstock"] = True
 
 
 def transferred(world: World) -> None:
     world.state.move(world.repository("gamma-feedstock"), owner="stranger")
+    forgotten(world)
+
+
+def removed(world: World) -> None:
+    world.state.remove(world.repository("gamma-feedstock"))
+    forgotten(world)
 
 
 def group_for_all(world: World) -> None:
@@ -86,7 +104,7 @@ DRIFT: dict[str, tuple[Plant, str, str, str]] = {
         extra_policy, "undeclared-access", f"{ORG}/.cirun/.access.yml", "delta-feedstock/cirun-gpu-large",
     ),
     "an entry that somebody took out": (
-        lambda w: w.edit(".access.yml", "      - beta-feedstock-policy\n", ""),
+        lambda w: w.edit(".access.yml", "  - resource: cirun-cpu-large\n    policies:\n      - beta-feedstock-policy\n", ""),
         "missing-access", f"{ORG}/.cirun/.access.yml", "beta-feedstock/cirun-cpu-large",
     ),
     "jobs of pull requests that may run": (
@@ -102,7 +120,7 @@ DRIFT: dict[str, tuple[Plant, str, str, str]] = {
         "people-without-terms", f"{ORG}/.cirun/.access.yml", "alpha-feedstock/cirun-gpu-large",
     ),
     "a list that cannot be read": (
-        lambda w: w.edit(".access.yml", "policies:", "policies: ["),
+        lambda w: w.edit(".access.yml", "version: 1\npolicies:", "version: 1\npolicy:"),
         "unreadable-list", f"{ORG}/.cirun/.access.yml", "the whole list",
     ),
     "a grant that ended": (
@@ -125,8 +143,7 @@ DRIFT: dict[str, tuple[Plant, str, str, str]] = {
         transferred, "renamed-repository", f"github:{ORG}", "gamma-feedstock",
     ),
     "a repository that is gone": (
-        lambda w: w.state.remove(w.repository("gamma-feedstock")),
-        "missing-repository", f"github:{ORG}", "gamma-feedstock",
+        removed, "missing-repository", f"github:{ORG}", "gamma-feedstock",
     ),
     "a repository that is archived": (
         lambda w: setattr(w.repository("gamma-feedstock"), "archived", True),
@@ -232,7 +249,9 @@ def test_exit_codes(world: World) -> None:
 
 
 def test_text_fits_80_columns_and_markdown_is_only_text(world: World) -> None:
-    world.commit("beta-feedstock", {".cirun.yml": "runners:\n  - name: '`|<b>@somebody'\n    labels: ['\u202e']\n"})
+    world.commit(
+        "beta-feedstock", {".cirun.yml": "runners:\n  - name: '`|<b>@somebody'\n    labels: ['\u202e']\n"}
+    )
     extra_policy(world)
     text = world.command("audit", "--root", str(world.root)).out
     prose = [line for line in text.splitlines() if "fix:" not in line and not line.startswith(" " * 11)]
@@ -274,10 +293,14 @@ def test_a_token_without_a_scope_is_named_and_the_rest_is_audited(world: World) 
     assert all("admin:org" in text for text in silent.values())
 
 
-def test_an_answer_that_is_no_json_and_a_service_that_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_no_json_and_a_service_that_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     monkeypatch.setattr("cf_infra.rest.BACKOFF", ())
-    world.github.fail_next(200, matching="graphql", body=b"<html>Log in</html>", headers={"Content-Type": "text/html"})
+    world.github.fail_next(
+        200, matching="graphql", body=b"<html>Log in</html>", headers={"Content-Type": "text/html"}
+    )
     ran = world.audit("--only", "github")
     assert ran.code == 1 and "not JSON but text/html" in ran.out
     world.github.fail_next(502, matching="graphql")
