@@ -131,11 +131,12 @@ class Entrywise:
     def _people(self, repository: str, label: str, there: set[Conditions]) -> Iterator[Finding]:
         """Somebody on a donor's machines who stands in none of the donor's lists."""
         terms = _terms(self.declared, label)
+        if terms is None:
+            return
         pair = _pair_of(repository, label)
-        for one in _in_order(there) if terms is not None else ():
-            for text in _without(one, *terms) if terms is not None else ():
-                granted = one in self.ours.get(pair, ())
-                fix = _give_terms(repository, terms[0]) if granted and terms is not None else ""
+        for one in _in_order(there):
+            fix = _give_terms(repository, terms[0]) if one in self.ours.get(pair, ()) else ""
+            for text in _without(one, *terms):
                 yield self._finding("people-without-terms", repository, label, text, _has(pair, one), fix)
 
     def _finding(
