@@ -116,6 +116,10 @@ CODES: dict[str, Code] = {
     "secret-in-stack": _error(
         "Secret in a stack file", "Stack files are public; secrets come from a sink or a source outside."
     ),
+    "secret-in-settings": _error(
+        "Secret in settings.yaml",
+        "settings.yaml is public; it names the variable or the command that has a secret.",
+    ),
     "incomplete-offer": _error("Offer is incomplete", "The offer lacks what its kind of stack needs."),
     "bad-users-file": _error(
         "Users file cannot be used", 'users/NAME.json is {"users": [{"github": login, "id": number}]}.'
@@ -165,17 +169,6 @@ CODES: dict[str, Code] = {
     "still-there": _error(
         "Revoked, but still there", "After a revocation the cloud still shows what should be gone."
     ),
-    "no-token": _error(
-        "Token is missing",
-        "GitHub is asked with a token, and the variable that settings.yaml names is empty.",
-    ),
-    "token-lacks-scope": _error(
-        "Token lacks a scope", "GitHub's token may not do what the stack needs; the message names the scope."
-    ),
-    "not-at-github": _error(
-        "GitHub does not have it",
-        "An organisation, a repository or a secret is not there, or the token may not see it.",
-    ),
     "no-repository": _warning(
         "GitHub has no such repository",
         "A grant names a repository that is not there, or is called otherwise now.",
@@ -186,6 +179,10 @@ CODES: dict[str, Code] = {
     ),
     "undeclared": _warning(
         "Undeclared access", "Something has access that grants.yaml does not name, and that we did not give."
+    ),
+    "pull-request-open": _warning(
+        "A pull request waits to be merged",
+        "Cirun's lists go by pull request; until it is merged the old ones hold.",
     ),
     "withheld": _warning(
         "New access is withheld", "A stack failed, so its new labels are not opened; the next apply does it."

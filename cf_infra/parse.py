@@ -55,7 +55,7 @@ def parse(files: Mapping[str, bytes]) -> Parsed:
             stacks[found[1]] = _stack(found[1], found[2], name, files[name], faults)
         elif found := _USERS_FILE.match(name):
             users[found[1]] = _users(found[1], name, files[name], faults)
-    settings = _optional(files, SETTINGS, Settings, faults)
+    settings = _settings(files, faults)
     overrides = _optional(files, OVERRIDES, Overrides, faults)
     inventory = Inventory.model_construct(
         grants=grants,
@@ -143,9 +143,9 @@ def _stack(name: str, ending: str, file: str, raw: bytes, faults: list[Diagnosti
     secrets = list(_secret_keys(value, file, ()))
     others: list[Diagnostic] = []
     stack = validated(value, Stack, file, others)
-    # A key that is refused as a secret is not told again as one that is unknown.
-    places = {d.path for d in secrets}
-    faults += [*secrets, *(d for d in others if d.path not in places)]
+    # A key that is refused as a secret is not told again as one that is unknown, nor what stands below it.
+    places = [d.path or () for d in secrets]
+    faults += [*secrets, *(d for d in others if not any((d.path or ())[: len(p)] == p for p in places))]
     return None if secrets else stack
 
 
@@ -216,11 +216,37 @@ def is_mapping(
     return False
 
 
-def _names_only(path: Path, value: Any) -> bool:
-    """True where keys are names of secrets that are kept elsewhere, and no value can stand."""
-    if path == ("github", "secrets"):
-        return isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())
-    return path[:-1] in (("credentials",), ("github", "secrets"))
+def _is_secret(path: Path, value: Any) -> bool:
+    """True where a secret may stand. `credentials` and `github.secrets` have names of those that are kept elsewhere."""
+    if path[:2] == ("github", "secrets"):
+        return not isinstance(value, dict) if len(path) < 4 else path[3] != "resources"
+    return path[:-1] != ("credentials",) and bool(_SECRET.search(str(path[-1])))
+
+
+def _settings(files: Mapping[str, bytes], faults: list[Diagnostic]) -> Settings | None:
+    """The settings. What is wrong at a key such as `token` may be the token itself, and is not shown."""
+    found: list[Diagnostic] = []
+    settings = _optional(files, SETTINGS, Settings, found)
+    faults += map(_without_a_secret, found)
+    return settings
+
+
+def _without_a_secret(d: Diagnostic) -> Diagnostic:
+    path = d.path or ()
+    keys = [index for index, key in enumerate(path) if _SECRET.search(str(key))]
+    if not keys:
+        return d
+    key = _show(str(path[keys[0]]))
+    return Diagnostic(
+        "secret-in-settings",
+        file=d.file,
+        path=path[: keys[0] + 1],
+        on_key=True,
+        label="looks like a secret",
+        detail=f"What stands at {key} is none of the forms that it may have, and may be a secret: it is not shown.",
+        hint="say where the secret is to be had, not the secret itself:\ntoken: env GITHUB_TOKEN\n"
+        "if it was ever pushed, it is known: revoke it",
+    )
 
 
 def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
@@ -231,7 +257,7 @@ def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
         return
     for key, item in value.items():
         here = (*path, str(key))
-        if _SECRET.search(str(key)) and not _names_only(here, item):
+        if _is_secret(here, item):
             yield Diagnostic(
                 SECRET,
                 file=file,

@@ -23,7 +23,8 @@ from cf_infra.diagnostics import Diagnostic, Path, printable
 LIMIT_GRANTS = 45_000_000
 LIMIT_OTHER = 1_000_000
 SECRET = "secret-in-stack"  # noqa: S105
-"""The code whose line is never shown."""
+SECRETS = frozenset({SECRET, "secret-in-settings"})
+"""The codes whose line is never shown."""
 AS_WRITTEN = "\0"
 """Stands in a hint for the value as the file has it: `2.10` is read as 2.1, and the reader looks for `2.10`."""
 
@@ -380,7 +381,7 @@ def located(diagnostics: Iterable[Diagnostic], texts: dict[str, str]) -> list[Di
             continue
         finder = finders.get(d.file) or finders.setdefault(d.file, _Finder(texts[d.file]))
         done.append(_placed(d, finder))
-    secrets = {(d.file, d.line) for d in done if d.code == SECRET}
+    secrets = {(d.file, d.line) for d in done if d.code in SECRETS}
     return [_masked(d) if (d.file, d.line) in secrets else d for d in done] if secrets else done
 
 
@@ -402,7 +403,7 @@ def _masked(d: Diagnostic) -> Diagnostic:
     """Without the line, of which only a secret's key may be shown."""
     start = (d.column or 1) - 1
     key = d.excerpt[start : start + d.width]
-    return replace(d, excerpt=" " * start + f"{key}: ***" if d.code == SECRET else "")
+    return replace(d, excerpt=" " * start + f"{key}: ***" if d.code in SECRETS else "")
 
 
 class _Finder:
