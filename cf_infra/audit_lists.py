@@ -281,7 +281,7 @@ def _runners(declared: Declared, where: str, file: SeenFile) -> Iterator[Finding
 def _strange(
     declared: Declared, where: str, file: SeenFile, name: str, runner: Mapping[str, Any]
 ) -> Iterator[Finding]:
-    # A label that an offer has without a machine, or that an entry names itself, is defined by somebody else on purpose.
+    # A label that an offer has without a machine, or that an entry names itself, somebody else defines on purpose.
     if name in declared.labels:
         return
     labels = some(sorted(_texts(runner.get("labels"))))

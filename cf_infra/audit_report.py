@@ -28,7 +28,7 @@ def terminal(findings: Rows, asked: Iterable[str]) -> str:
 
 def _finding(row: Mapping[str, Any]) -> list[str]:
     lines = [f"  {row['kind']}  {printable(row['subject'])}"]
-    since = f"Since {row['since']}. " if row["since"] else ""
+    since = f"Since {row['since'][:10]}. " if row["since"] else ""
     lines += _wrapped("      ", printable(since + row["what"]))
     first, *rest = _commands(row["fix"]) or [""]
     return [*lines, f"      fix: {first}", *(f"           {line}" for line in rest)] if first else lines

@@ -42,6 +42,8 @@ from cf_infra.project import Folder
 
 Say = Callable[[str], None]
 PLACES = ("openstack", "github", "cirun")
+KNOWN = "_audit/github.json"
+"""Below .state/: what GitHub said, with its marks; unchanged lists are then answered with 304, which costs nothing."""
 SEEN = "_audit/people.json"
 """Below .state/: the lists of people as the last audit saw them. No stack's name begins with an underscore."""
 
@@ -217,11 +219,13 @@ class _Look:
             look = observe_github.Look(
                 client, self.declared, lambda text: self.say(f"github: {text}"), self.not_asked
             )
+            client.service.recall(self.options.root / STATE / KNOWN)
             try:
                 self.lists = look.lists()
                 self.github = look.organisation(self._names(), self._addresses(), self._before())
             finally:
                 self.asked[place] = client.service.requests
+            client.service.keep(self.options.root / STATE / KNOWN)
 
     def _names(self) -> set[str]:
         """Repositories to be looked at: those with a grant, those that lists name, those that Cirun is active for."""

@@ -528,7 +528,8 @@ def audit(
     except KeyboardInterrupt:
         detail, hint = "Nothing was changed: an audit only reads.", "run it again:\ncf-infra audit"
         console.diagnostics([Diagnostic("interrupted", detail=detail, hint=hint)])
-        return console.finish(code=INTERRUPTED)
+        console.finish(code=INTERRUPTED)
+        return
     console.diagnostics(outcome.diagnostics)
     console.keep(outcome.known)
     console.result(outcome.as_json(), outcome.text(markdown=form is Format.MARKDOWN))

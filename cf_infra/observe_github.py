@@ -1,4 +1,4 @@
-"""Looks at the organisation for an audit: a few requests however many repositories there are, none that changes a thing."""
+"""Looks at the organisation for an audit: few requests however many repositories there are, and none that changes."""
 
 from __future__ import annotations
 
@@ -115,9 +115,8 @@ class Look:
         sorts = (("secret", github.secrets, github.secret_repositories),)
         for sort, ask, ask_one in (*sorts, ("variable", github.variables, github.variable_repositories)):
             names = {name for of, name in wanted if of == sort}
-            for one in self._listed(f"{sort}s", ask) if names else ():
-                if one.name in names:
-                    found.append(_selected(sort, one, ask_one))
+            there = self._listed(f"{sort}s", ask) if names else []
+            found += [_selected(sort, one, ask_one) for one in there if one.name in names]
         return found
 
     def _listed(self, what: str, ask: Callable[[], list[T]]) -> list[T]:

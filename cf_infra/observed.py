@@ -19,7 +19,7 @@ class Version(Frozen):
 
 
 class SeenFile(Frozen):
-    """A file now and before, newest first; `None` in `versions` is a commit that took it away. No versions: not there."""
+    """A file now and before, newest first; a version that is `None` took it away. No versions: it is not there."""
 
     versions: list[Version | None] = Field(default_factory=list)
 
@@ -135,7 +135,7 @@ class SeenLogin(Frozen):
 
 
 class SeenFlavor(Frozen):
-    """A flavor of ours and the projects that may use it; None: all may. `runner_class`: whose, as the inventory says."""
+    """A flavor of ours and the projects that may use it; None: all may. `runner_class`: by the inventory."""
 
     id: str
     name: str

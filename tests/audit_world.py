@@ -1,4 +1,4 @@
-"""An organisation at GitHub and Cirun's stand-ins that is just as a root folder says: to plant drift in, and to mend it.
+"""An organisation at GitHub's and Cirun's stand-ins, just as a root folder says: to plant drift in, and to mend it.
 
 A fix is run as a person would run it: `gh api` and `cirun` against the stand-ins, `sed` on the file, `cf-infra` in this
 process. OpenTofu is not started here (tests/test_github_kind.py does that): for `cf-infra plan && apply` the

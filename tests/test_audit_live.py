@@ -1,4 +1,4 @@
-"""`audit` against the stand-ins of GitHub and Cirun, over HTTP: every sort of drift is found, told with its fix, mended."""
+"""`audit` against the stand-ins of GitHub and Cirun, over HTTP: every sort of drift is found, and mended by its fix."""
 
 from __future__ import annotations
 
@@ -42,6 +42,16 @@ def test_nothing_is_found_where_all_is_as_the_files_say(world: World) -> None:
     assert (ran.code, ran.json()["findings"]) == (0, [])
     assert ran.json()["asked"] == {"cirun": 2, f"github:{ORG}": 13}
     assert re.search(r"github: 3 repositories, 100 in one request", ran.err), "progress is on stderr"
+
+
+def test_what_did_not_change_is_asked_for_only_if_it_changed(world: World) -> None:
+    assert world.findings() == []
+    world.github.log.clear()
+    assert world.findings() == []
+    lists = [one for one in world.github.log if one.method == "GET"]
+    assert lists and {one.status for one in lists} == {304}
+    kept = world.root / ".state" / "_audit" / "github.json"
+    assert kept.stat().st_mode & 0o777 == 0o600 and TOKEN not in kept.read_text()
 
 
 def own_runners(world: World) -> None:
@@ -99,12 +109,13 @@ def activated(world: World) -> None:
     world.cirun.state.repositories[f"{ORG}/delta-feedstock"] = True
 
 
+BETA = "  - resource: cirun-cpu-large\n    policies:\n      - beta-feedstock-policy\n"
 DRIFT: dict[str, tuple[Plant, str, str, str]] = {
     "an entry of the list that no grant has": (
         extra_policy, "undeclared-access", f"{ORG}/.cirun/.access.yml", "delta-feedstock/cirun-gpu-large",
     ),
     "an entry that somebody took out": (
-        lambda w: w.edit(".access.yml", "  - resource: cirun-cpu-large\n    policies:\n      - beta-feedstock-policy\n", ""),
+        lambda w: w.edit(".access.yml", BETA, ""),
         "missing-access", f"{ORG}/.cirun/.access.yml", "beta-feedstock/cirun-cpu-large",
     ),
     "jobs of pull requests that may run": (
@@ -233,6 +244,19 @@ def test_the_age_is_that_of_the_version_from_which_on_it_was_there(world: World)
     assert {one["kind"] for one in found} == {"wrong-pull-requests"} and len(found) == 3
     assert {one["since"] for one in found} == {"2026-01-02T01:00:00Z"}
     assert all("By mallory." in one["what"] for one in found)
+
+
+def test_cirun_that_goes_by_another_list_is_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cirun's answer is what it read last; nobody outside knows when it reads again."""
+    stale = {"version": 1, "policies": [{"id": "x", "repo": "old-feedstock", "roles": ["write"]}]}
+    control = {"access_control": [{"resource": "cirun-gpu-large", "policies": ["x"]}]}
+    monkeypatch.setattr("tests.cirun_standin._list", lambda _repository: {**stale, **control})
+    found = {
+        (one["kind"], one["subject"]) for one in world.findings() if one["where"] == "cirun access-control"
+    }
+    assert ("undeclared-access", "old-feedstock/cirun-gpu-large") in found
+    assert ("missing-access", "alpha-feedstock/cirun-gpu-large") in found
+    monkeypatch.undo()
 
 
 # --------------------------------------------------------------------------------------------------- codes
