@@ -14,6 +14,9 @@ from cf_infra.findings import Finding
 from cf_infra.model import AppInstallation, Kind
 from cf_infra.observed import Chosen, SeenApp, SeenGithub, SeenPeople, SeenRepository, Selected
 
+Followed = tuple[str, list[str], str | bool | None]
+_SHUT = "Public repositories may not use it, and feedstocks are public: their jobs wait for ever."
+
 
 def github(declared: Declared, seen: SeenGithub) -> Iterator[Finding]:
     """Everything that differs at GitHub beside the lists."""
@@ -84,7 +87,7 @@ def _own_runners(declared: Declared, found: SeenRepository) -> Finding:
 def _selections(declared: Declared, seen: SeenGithub) -> Iterator[Finding]:
     wanted = _followed(declared)
     there = {(one.sort, one.name): one for one in seen.selections}
-    for (sort, name), (stack, repositories) in sorted(wanted.items()):
+    for (sort, name), (stack, repositories, meant) in sorted(wanted.items()):
         where, fix = f"github:{declared.organisation} {sort} {name}", declared.apply(stack)
         found = there.get((sort, name))
         if found is None:
@@ -94,6 +97,8 @@ def _selections(declared: Declared, seen: SeenGithub) -> Iterator[Finding]:
             yield _for_all(where, found, fix)
         else:
             yield from _selection(where, repositories, found, fix)
+        if found is not None:
+            yield from _other_value(where, found, meant, fix)
     for found in seen.selections:
         if found.sort == "runner group" and _is_strange(found, wanted):
             path = f"/orgs/{declared.organisation}/actions/runner-groups/{found.id}"
@@ -102,23 +107,34 @@ def _selections(declared: Declared, seen: SeenGithub) -> Iterator[Finding]:
             yield _for_all(where, found, f"gh api -X PATCH {path} -f {name} -f visibility=selected")
 
 
+def _other_value(where: str, found: Selected, meant: str | bool | None, fix: str) -> Iterator[Finding]:
+    """A variable's value, and whether a group lets public repositories in."""
+    is_group = found.sort == "runner group"
+    if meant is None or meant == (found.public if is_group else found.value):
+        return
+    text = f"It shows {str(found.value)[:80]!r} where we write {str(meant)[:80]!r}."
+    if is_group:
+        text = "Public repositories may use it, and should not." if found.public else _SHUT
+    yield Finding("wrong-value", where, found.name, text, found.since, fix)
+
+
 def _is_strange(found: Selected, wanted: Mapping[tuple[str, str], Any]) -> bool:
     """The default group is everybody's, as GitHub makes it, and holds none of our machines."""
     return found.repositories is None and not found.default and (found.sort, found.name) not in wanted
 
 
-def _followed(declared: Declared) -> dict[tuple[str, str], tuple[str, list[str]]]:
-    """(sort, name) -> the stack that keeps it, and the repositories that it is for."""
-    found: dict[tuple[str, str], tuple[str, list[str]]] = {}
+def _followed(declared: Declared) -> dict[tuple[str, str], Followed]:
+    """(sort, name) -> the stack that keeps it, the repositories that it is for, and what else it must be."""
+    found: dict[tuple[str, str], Followed] = {}
     for name, stack in declared.resolved.stacks.items():
         if stack.stack.kind is Kind.GITHUB:
             values = github_files.values(stack, declared.resolved, declared.inventory, files=False)
             for group, row in values["runner_groups"].items():
-                found["runner group", group] = name, row["repositories"]
+                found["runner group", group] = name, row["repositories"], row["public"]
             for secret, repositories in values["secrets"].items():
-                found["secret", secret] = name, repositories
+                found["secret", secret] = name, repositories, None
             for variable, row in values["variables"].items():
-                found["variable", variable] = name, row["repositories"]
+                found["variable", variable] = name, row["repositories"], row["value"]
     return found
 
 

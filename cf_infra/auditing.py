@@ -102,7 +102,7 @@ def run(
     seen = look.seen()
     found = _of_stacks(audit(declared, seen), declared, options.stacks)
     look.remember()
-    told = [_not_audited(one) for one in seen.not_asked]
+    told = [_not_audited(one) for one in found if one.kind == "not-audited"]
     return Outcome(found, look.asked, told, [d for d in folder.diagnostics if d.severity == "warning"])
 
 
@@ -138,9 +138,9 @@ def _of_stacks(found: list[Finding], declared: Declared, names: Sequence[str]) -
     ]
 
 
-def _not_audited(one: NotAsked) -> Diagnostic:
+def _not_audited(one: Finding) -> Diagnostic:
     hint = one.fix.removeprefix("# ") or "see docs/audit.md"
-    return Diagnostic("not-audited", detail=f"{one.place}: {one.why}", hint=hint)
+    return Diagnostic("not-audited", detail=f"{one.where}: {one.what}", hint=hint)
 
 
 class _Look:
@@ -200,7 +200,11 @@ class _Look:
         except Failure as failure:
             first = failure.diagnostics[0]
             self.not_asked.append(
-                NotAsked(place=place, why=first.detail or first.summary, fix=_commented(first.hint))
+                NotAsked(
+                    place=place,
+                    why=" ".join((first.detail or first.summary).split()),
+                    fix=_commented(first.hint),
+                )
             )
 
     def _ask_cirun(self, make: Callable[..., Cirun]) -> None:

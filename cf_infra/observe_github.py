@@ -110,6 +110,7 @@ class Look:
                     visibility=group.visibility,
                     default=group.default,
                     repositories=_chosen(chosen),
+                    public=group.allows_public_repositories,
                 )
             )
         sorts = (("secret", github.secrets, github.secret_repositories),)
@@ -246,6 +247,7 @@ def _selected(sort: str, one: Selection, ask: Callable[[str], list[Repository]])
         visibility=one.visibility,
         since=one.updated_at,
         repositories=_chosen(chosen),
+        value=one.value,
     )
 
 

@@ -52,7 +52,10 @@ class Chosen(Frozen):
 
 
 class Selected(Frozen):
-    """A runner group, secret or variable. `repositories`: None where its visibility is not `selected`."""
+    """A runner group, secret or variable. `repositories`: None where its visibility is not `selected`.
+
+    `value` is a variable's; `public`: whether a group lets public repositories in.
+    """
 
     id: int | None = None
     sort: str
@@ -61,6 +64,8 @@ class Selected(Frozen):
     default: bool = False
     since: str = ""
     repositories: list[Chosen] | None = None
+    value: str | None = None
+    public: bool | None = None
 
 
 class SeenApp(Frozen):

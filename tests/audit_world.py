@@ -241,12 +241,15 @@ class World:
             return
         for name, row in values["runner_groups"].items():
             known = next((g.id for g in self.state.groups.values() if g.name == name), self.state.number())
-            self.state.groups[known] = RunnerGroup("selected", ids(row["repositories"]), id=known, name=name)
+            public, chosen = row["public"], ids(row["repositories"])
+            self.state.groups[known] = RunnerGroup(
+                "selected", chosen, id=known, name=name, allows_public=public
+            )
         for name, repositories in values["secrets"].items():
             self.state.secrets[name] = Secret("selected", ids(repositories), name=name, updated=self.now)
         for name, row in values["variables"].items():
             self.state.variables[name] = Variable(
-                "selected", ids(row["repositories"]), name=name, updated=self.now
+                "selected", ids(row["repositories"]), name=name, value=row["value"], updated=self.now
             )
 
     def _revoke(self, feedstock: str) -> None:

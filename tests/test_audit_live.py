@@ -168,6 +168,14 @@ DRIFT: dict[str, tuple[Plant, str, str, str]] = {
         lambda w: w.state.secrets["STAGING"].selected.clear(),
         "missing-access", f"github:{ORG} secret STAGING", "alpha-feedstock",
     ),
+    "a variable that shows another label": (
+        lambda w: setattr(w.state.variables["CF_GPU_RUNNER"], "value", "other"),
+        "wrong-value", f"github:{ORG} variable CF_GPU_RUNNER", "CF_GPU_RUNNER",
+    ),
+    "a runner group that shuts feedstocks out": (
+        lambda w: setattr(w.group("cf-gpu"), "allows_public", False),
+        "wrong-value", f"github:{ORG} runner group cf-gpu", "cf-gpu",
+    ),
     "a secret for everybody": (
         lambda w: setattr(w.state.secrets["STAGING"], "visibility", "all"),
         "secret-for-all", f"github:{ORG} secret STAGING", "STAGING",
