@@ -90,6 +90,8 @@ def _selections(declared: Declared, seen: SeenGithub) -> Iterator[Finding]:
     for (sort, name), (stack, repositories, meant) in sorted(wanted.items()):
         where, fix = f"github:{declared.organisation} {sort} {name}", declared.apply(stack)
         found = there.get((sort, name))
+        if found is None and sort in seen.silent:
+            continue
         if found is None:
             for repository in repositories:
                 yield Finding("missing-access", where, repository, f"The {sort} is not there.", fix=fix)
@@ -162,6 +164,8 @@ def _apps(declared: Declared, seen: SeenGithub) -> Iterator[Finding]:
     for name, stack in declared.resolved.stacks.items():
         app = stack.stack.app
         if stack.stack.kind is not Kind.APP or app is None:
+            continue
+        if {"app", str(app.installation)} & set(seen.silent):
             continue
         where = f"github:{declared.organisation} app {app.vendor}"
         found = seen.apps.get(str(app.installation))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from cf_infra.audit import audit
 from cf_infra.cirun import Cirun
 from cf_infra.declared import Declared
 from cf_infra.deployment import STATE, Deployment, load_inventory
-from cf_infra.diagnostics import Diagnostic, Failure, has_errors, nearest
+from cf_infra.diagnostics import Diagnostic, Failure, has_errors, nearest, some
 from cf_infra.files import read_regular, write
 from cf_infra.findings import KINDS, Finding
 from cf_infra.github import Github, github
@@ -77,7 +77,9 @@ class Outcome:
     def text(self, markdown: bool) -> str:
         """For people."""
         rows = [one.as_json() for one in self.findings]
-        return (audit_report.markdown if markdown else audit_report.terminal)(rows, self.asked)
+        silent = {one.where for one in self.findings if one.kind == "not-audited"}
+        asked = [place for place in self.asked if place not in silent]
+        return (audit_report.markdown if markdown else audit_report.terminal)(rows, asked)
 
     def fails(self, kinds_: Iterable[str]) -> bool:
         """Is there a finding of one of these kinds?"""
@@ -114,7 +116,7 @@ def _checked(options: Options) -> None:
         if value not in known:
             meant = nearest(value, known)
             hint = f"do you mean `{meant}`?" if meant else f"{option} {known[0]}"
-            detail = f"{option} {value!r} is none of: {', '.join(known)}."
+            detail = f"{option} {value!r} is none of: {some(known, value)}."
             raise Failure(Diagnostic("usage", detail=detail, hint=hint))
     if (options.access or options.runners) and options.only:
         detail = (
@@ -199,6 +201,10 @@ class _Look:
             ask()
         except Failure as failure:
             first = failure.diagnostics[0]
+            if first.code == "no-cloud":
+                first = replace(
+                    first, hint="add it there, or leave OpenStack out with --only github --only cirun"
+                )
             self.not_asked.append(
                 NotAsked(
                     place=place,

@@ -114,10 +114,11 @@ def _asked(
 
 def _answer(github: Github, body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The data. What is only not there is null in it; any other error of GraphQL's is a failure."""
-    value = github.service.ask("POST", _address(github.service.base), body).value
+    value = github.service.ask("POST", address(github.service.base), body).value
     if not isinstance(value, dict):
         raise _unusable(github, "there is no object in the answer")
-    faults = [one for one in value.get("errors") or () if not _only_missing(one)]
+    told = value.get("errors") or []
+    faults = [one for one in (told if isinstance(told, list) else [told]) if not _only_missing(one)]
     if faults:
         first = faults[0] if isinstance(faults[0], dict) else {}
         if first.get("type") == "RATE_LIMITED":
@@ -136,7 +137,7 @@ def _only_missing(fault: Any) -> bool:
     return isinstance(fault, dict) and fault.get("type") == "NOT_FOUND"
 
 
-def _address(base: str) -> str:
+def address(base: str) -> str:
     """Where GraphQL is: beside the REST API, under /api/ where that has /api/v3 (docs: GraphQL, forming calls)."""
     found = urlsplit(base)
     prefix = "/api" if found.path.startswith("/api/") else ""

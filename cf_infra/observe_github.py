@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import orjson
@@ -50,6 +50,7 @@ class Look:
     declared: Declared
     say: Say
     not_asked: list[NotAsked]
+    silent: list[str] = field(default_factory=list)
 
     def lists(self) -> SeenLists:
         """Cirun's two lists with their history."""
@@ -57,6 +58,11 @@ class Look:
         self.say(f"the lists of {owner}/{name}")
         places = [Place(owner, name, ACCESS), Place(owner, name, RUNNERS)]
         now = github_many.files(self.github, places)
+        if not now:
+            why = "There is no such repository, or the token may not see it."
+            fix = f"# make it, or name another in the stack of kind github\ngh repo view {owner}/{name}"
+            self.not_asked.append(NotAsked(place=f"{owner}/{name}/", why=why, fix=fix))
+            return SeenLists(where=f"{owner}/{name}/")
         history = github_many.changes(self.github, places, VERSIONS) if now else {}
         access, runners = (self._file(place, now.get(place), history.get(place, [])) for place in places)
         return SeenLists(where=f"{owner}/{name}/", access=access, runners=runners)
@@ -98,7 +104,7 @@ class Look:
         self.say("runner groups, secrets and variables")
         github, wanted = self.github, _followed(self.declared)
         found: list[Selected] = []
-        for group in self._listed("runner groups", github.runner_groups):
+        for group in self._listed("runner group", "runner groups", github.runner_groups):
             chosen = None
             if group.visibility == "selected":
                 chosen = github.group_repositories(group.id) if ("runner group", group.name) in wanted else []
@@ -116,23 +122,24 @@ class Look:
         sorts = (("secret", github.secrets, github.secret_repositories),)
         for sort, ask, ask_one in (*sorts, ("variable", github.variables, github.variable_repositories)):
             names = {name for of, name in wanted if of == sort}
-            there = self._listed(f"{sort}s", ask) if names else []
+            there = self._listed(sort, f"{sort}s", ask) if names else []
             found += [_selected(sort, one, ask_one) for one in there if one.name in names]
         return found
 
-    def _listed(self, what: str, ask: Callable[[], list[T]]) -> list[T]:
+    def _listed(self, sort: str, what: str, ask: Callable[[], list[T]]) -> list[T]:
         """A list, or a note that it could not be asked for."""
         try:
             return ask()
         except Failure as failure:
-            self._note(f"github:{self.declared.organisation} {what}", failure)
+            self._note(sort, f"github:{self.declared.organisation} {what}", failure)
             return []
 
-    def _note(self, place: str, failure: Failure) -> None:
+    def _note(self, sort: str, place: str, failure: Failure) -> None:
         first = failure.diagnostics[0]
         if first.code not in ("token-lacks-scope", "not-at-github"):
             raise failure
         self.not_asked.append(NotAsked(place=place, why=first.detail, fix=f"# {first.hint}"))
+        self.silent.append(sort)
 
     def apps(self) -> dict[str, SeenApp]:
         """The installations that stacks of kind app name."""
@@ -144,8 +151,7 @@ class Look:
         if not wanted:
             return {}
         self.say("apps")
-        place = "the apps of the organisation"
-        there = {one.id: one for one in self._listed(place, self.github.installations)}
+        there = {one.id: one for one in self._listed("app", "apps", self.github.installations)}
         found: dict[str, SeenApp] = {}
         for app in wanted:
             one = there.get(app.installation)
@@ -156,7 +162,7 @@ class Look:
                 try:
                     chosen = self.github.installation_repositories(one.id)
                 except Failure as failure:
-                    self._note(f"github:{self.declared.organisation} app {app.vendor}", failure)
+                    self._note(str(one.id), f"github:{self.declared.organisation} app {app.vendor}", failure)
                     continue
             found[str(one.id)] = SeenApp(
                 selection=one.repository_selection, since=one.updated_at, repositories=_chosen(chosen) or []
@@ -196,6 +202,7 @@ class Look:
             selections=self.selections(),
             apps=self.apps(),
             people=self.people(addresses, before),
+            silent=self.silent,
         )
 
 

@@ -105,12 +105,16 @@ class SeenLists(Frozen):
 
 
 class SeenGithub(Frozen):
-    """The organisation. Repositories by the name that was asked for, apps by installation, people by address."""
+    """The organisation. Repositories by the name that was asked for, apps by installation, people by address.
+
+    `silent`: what could not be asked for: `runner group`, `secret`, `variable`, `app`, or the number of an installation.
+    """
 
     repositories: dict[str, SeenRepository] = Field(default_factory=dict)
     selections: list[Selected] = Field(default_factory=list)
     apps: dict[str, SeenApp] = Field(default_factory=dict)
     people: dict[str, SeenPeople] = Field(default_factory=dict)
+    silent: list[str] = Field(default_factory=list)
 
 
 class SeenCirun(Frozen):

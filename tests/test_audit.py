@@ -18,14 +18,17 @@ import pytest
 from accept import expect
 from roots import TODAY, read_folder
 
-from cf_infra import audit_report, observe_github, observe_openstack, project
+from cf_infra import audit_report, github_many, observe_github, observe_openstack, project
 from cf_infra.audit import audit
 from cf_infra.audit_lists import labels_of
 from cf_infra.declared import Declared, word
 from cf_infra.deployment import InventoryFile, MachineRow
+from cf_infra.diagnostics import Failure
 from cf_infra.findings import KINDS
+from cf_infra.github import Github
 from cf_infra.github_many import Place
 from cf_infra.observed import Observed
+from cf_infra.rest import Answer, Token
 
 CASES = Path(__file__).parent / "audit"
 NAMES = sorted(path.name for path in CASES.iterdir() if path.is_dir())
@@ -95,6 +98,45 @@ def test_what_is_no_list_of_runners_is_told_as_such(text: str) -> None:
 )
 def test_only_addresses_of_github_are_asked_with_its_token(address: str, place: Place | None) -> None:
     assert observe_github.place_of(address) == place
+
+
+@pytest.mark.parametrize(
+    ("base", "address"),
+    [
+        ("https://api.github.com", "https://api.github.com/graphql"),
+        ("https://api.sub.ghe.com", "https://api.sub.ghe.com/graphql"),
+        ("https://github.example.org/api/v3", "https://github.example.org/api/graphql"),
+    ],
+)
+def test_graphql_is_where_github_documents_it(base: str, address: str) -> None:
+    assert github_many.address(base) == address
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [], {"data": 5}, {"data": {"r0": 5}}, {"data": {"r0": {"databaseId": "1", "nameWithOwner": "a/b"}}},
+        {"data": {"r0": {"databaseId": 1, "nameWithOwner": "a"}}}, {"errors": ["x"]}, {"errors": 5, "data": None},
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_not_githubs_is_a_message(value: Any) -> None:
+    client = Github("https://api.github.com", "o", Token("ghp_no_token", "GITHUB_TOKEN"))
+    client.service.ask = lambda *_, **__: Answer(200, {}, value)  # type: ignore[method-assign, assignment]
+    with pytest.raises(Failure) as raised:
+        github_many.files(client, [Place("o", "n", "p")])
+    assert raised.value.diagnostics[0].code == "service-answer"
+
+
+@pytest.mark.parametrize(
+    "nodes", [[5], [{}], [{"oid": "1"}], 5, [{"oid": "1", "committedDate": "x", "author": 5}]]
+)
+def test_a_history_that_is_not_githubs_is_a_message(nodes: Any) -> None:
+    client = Github("https://api.github.com", "o", Token("ghp_no_token", "GITHUB_TOKEN"))
+    value = {"data": {"r0": {"object": {"history": {"nodes": nodes}}}}}
+    client.service.ask = lambda *_, **__: Answer(200, {}, value)  # type: ignore[method-assign, assignment]
+    with pytest.raises(Failure) as raised:
+        github_many.changes(client, [Place("o", "n", "p")])
+    assert raised.value.diagnostics[0].code == "service-answer"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"users": 5}', '{"users": [1]}', '{"users": [{"id": 1}]}'])

@@ -225,6 +225,80 @@ def test_the_app_for_all_repositories_is_for_people_to_mend(world: World) -> Non
     assert world.findings() == []
 
 
+def test_what_is_not_there_at_all(world: World) -> None:
+    world.state.installations.clear()
+    world.state.groups.clear()
+    found = {(one["kind"], one["where"]): one for one in world.findings()}
+    assert "There is no installation" in found["app-for-all", f"github:{ORG} app Namespace"]["what"]
+    assert (
+        found["missing-access", f"github:{ORG} runner group cf-gpu"]["what"]
+        == "The runner group is not there."
+    )
+
+
+def test_named_stacks_are_looked_at_alone(world: World) -> None:
+    own_runners(world)
+    assert {one["kind"] for one in world.findings("access")} == {"own-runners"}
+    lab = world.root / "stacks" / "lab.yaml"
+    lab.write_text(LAB)
+    ran = world.audit("lab")
+    found = orjson.loads(ran.out)["findings"]
+    assert [(one["kind"], one["where"]) for one in found] == [("not-audited", "lab (sandbox)")]
+    assert ran.code == 1 and world.audit("nobody").code == 1
+
+
+LAB = """\
+version: 1
+kind: openstack
+cloud: sandbox
+donor: {name: A lab}
+hosts: [{name: gpu-01, vcpus: 16, memory_gib: 64, disk_gib: 400}]
+images: {ubuntu: {name: ubuntu}}
+network: {cidr: 10.51.0.0/24, external: public}
+offers:
+  big:
+    slice: {vcpus: 2, memory_gib: 8, disk_gib: 50}
+    image: ubuntu
+    via: direct
+    mode: dedicated
+"""
+
+
+def test_a_list_that_graphql_does_not_tell_whole_is_read_otherwise(world: World) -> None:
+    world.edit(".access.yml", "version: 1\n", "version: 1\n" + "# filler\n" * 70_000)
+    assert world.findings() == []
+    world.edit(".access.yml", "pull_request: false", "pull_request: true")
+    found = world.findings()
+    assert {one["kind"] for one in found} == {"wrong-pull-requests"}
+    assert {one["since"] for one in found} == {"2026-01-01T02:00:00Z"}, (
+        "the last change is known all the same"
+    )
+
+
+def test_a_fine_grained_token_cannot_look_at_apps_and_is_told_so(world: World) -> None:
+    rights = (
+        "contents",
+        "organization_self_hosted_runners",
+        "organization_secrets",
+        "organization_actions_variables",
+    )
+    permissions = dict.fromkeys((*rights, "organization_administration"), "read")
+    world.state.add_token(TOKEN, "operator", permissions=permissions)
+    ran = world.audit("--only", "github")
+    found = orjson.loads(ran.out)["findings"]
+    assert [(one["kind"], one["where"]) for one in found] == [("not-audited", f"github:{ORG} app Namespace")]
+    assert ran.code == 1
+
+
+def test_what_was_remembered_and_is_broken_counts_for_nothing(world: World) -> None:
+    folder = world.root / ".state" / "_audit"
+    folder.mkdir(parents=True)
+    for text in ("{", "[1]", '{"x": 5}', '{"x": [{"github": 5}]}'):
+        for name in ("people.json", "github.json"):
+            (folder / name).write_text(text)
+        assert world.findings() == []
+
+
 def test_a_list_of_people_that_was_changed_elsewhere(world: World) -> None:
     assert world.findings() == []
     more = PEOPLE.replace(b"]}", b', {"github": "mallory", "id": 66}]}')
@@ -314,6 +388,13 @@ def test_a_place_without_a_token_is_no_silence(
     assert world.audit("--only", other).code == 0
 
 
+def test_an_organisation_without_lists_is_told_once(world: World) -> None:
+    world.state.move(world.repository(".cirun"), owner="somebody")
+    world.state.moved.clear()
+    found = orjson.loads(world.audit("--only", "github").out)["findings"]
+    assert [(one["kind"], one["where"]) for one in found] == [("not-audited", f"{ORG}/.cirun/")]
+
+
 def test_a_token_without_a_scope_is_named_and_the_rest_is_audited(world: World) -> None:
     world.state.add_token(TOKEN, "operator", scopes=["repo"])
     own_runners(world)
@@ -321,7 +402,10 @@ def test_a_token_without_a_scope_is_named_and_the_rest_is_audited(world: World) 
     found = orjson.loads(ran.out)["findings"]
     assert ran.code == 1 and [one["kind"] for one in found].count("own-runners") == 1
     silent = {one["where"]: one["what"] for one in found if one["kind"] == "not-audited"}
-    assert f"github:{ORG} runner groups" in silent
+    places = {f"github:{ORG} {what}" for what in ("runner groups", "secrets", "variables", "apps")}
+    assert silent.keys() == places and len(found) == 1 + len(places), (
+        "what is not known is not called missing"
+    )
     assert all("admin:org" in text for text in silent.values())
 
 
