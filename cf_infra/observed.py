@@ -107,7 +107,7 @@ class SeenLists(Frozen):
 class SeenGithub(Frozen):
     """The organisation. Repositories by the name that was asked for, apps by installation, people by address.
 
-    `silent`: what could not be asked for: `runner group`, `secret`, `variable`, `app`, or the number of an installation.
+    `silent`: what could not be asked: `runner group`, `secret`, `variable`, `app`, or the number of an installation.
     """
 
     repositories: dict[str, SeenRepository] = Field(default_factory=dict)
