@@ -12,7 +12,7 @@ pytest := $(python) -m pytest
 # $(call timed,NAME,COMMAND): run it and say how long it took
 timed = start=$$(date +%s); $(2); code=$$?; echo "$(1): $$(($$(date +%s) - start)) s, $$([ $$code = 0 ] && echo ok || echo failed)" >&2; exit $$code
 
-.PHONY: help setup check plan apply demo test check-fast lint format types bench sandbox-up sandbox-down lock clean
+.PHONY: help setup check plan apply audit demo test check-fast lint format types bench sandbox-up sandbox-down lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -30,12 +30,16 @@ plan: setup ## Show and save what would change (STACK=name: only that one)
 apply: setup ## Apply the saved plan (STACK=name: only that one)
 	@$(cf-infra) apply $(STACK)
 
+audit: setup ## Compare what is there with what the files say (STACK=name: only that one); ends with 2 if they differ
+	@$(cf-infra) audit --detailed-exitcode $(STACK)
+
 demo: setup ## Grant, apply and revoke real servers in the sandbox on this machine
 	@$(python) demo/demo.py
 
 # What decides has no cloud in its way: it is covered by the quick tests alone.
-core := access admin_requests answer asked capacity catalog chain changes check codes compile diagnostics edit explain \
-        feedstock github_files github_parts model names orphans parse people plan report resolve rule rules_capacity \
+core := access admin_requests answer asked audit audit_cirun audit_github audit_lists audit_openstack audit_report \
+        capacity catalog chain changes check codes compile declared diagnostics edit explain feedstock findings \
+        github_files github_parts model names observed orphans parse people plan report resolve rule rules_capacity \
         rules_github rules_grants rules_people rules_stacks selection steps_grant steps_offer steps_people yaml12
 comma := ,
 empty :=

@@ -815,6 +815,60 @@ def grant_revoke(
     _proposed(console, done, dry_run)
 
 
+# ------------------------------------------------------------------------------------------------- audit
+
+Local = typer.Option(metavar="FILE", help="Compare this copy with grants.yaml, and ask no place.")
+
+
+@app.command()
+def audit(
+    stacks: Stacks = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="PLACE", help="Ask only openstack, github or cirun; may be repeated."),
+    ] = None,
+    access: Annotated[Path | None, Local] = None,
+    runners: Annotated[Path | None, Local] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option("--fail-on", metavar="KIND", help="Exit 1 if there is such a finding; may be repeated."),
+    ] = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 2 if there are findings.")
+    ] = False,
+    root: Root = Path(),
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Compare what is there with what the files say, both ways, and tell how to mend it. Changes nothing.
+
+    \b
+    Examples:
+      cf-infra audit
+      cf-infra audit --only github --only cirun --fail-on own-runners
+      cf-infra audit --access .access.yml --runners .cirun.global.yml
+    """
+    from cf_infra import auditing
+
+    console = Console(form, quiet, no_color)
+    options = auditing.Options(root, _day(today), stacks or (), only or (), fail_on or (), access, runners)
+    try:
+        outcome = auditing.run(options, console.progress)
+    except KeyboardInterrupt:
+        detail, hint = "Nothing was changed: an audit only reads.", "run it again:\ncf-infra audit"
+        console.diagnostics([Diagnostic("interrupted", detail=detail, hint=hint)])
+        console.finish(code=INTERRUPTED)
+        return
+    console.diagnostics(outcome.diagnostics)
+    console.keep(outcome.known)
+    console.result(outcome.as_json(), outcome.text(markdown=form is Format.MARKDOWN))
+    if outcome.fails(options.fail_on):
+        console.finish(code=1)
+    console.finish(code=DIFFERENCES if detailed_exitcode and outcome.findings else 0)
+
+
 def main() -> None:
     """Run the command line; every fault ends here as a message and an exit code, never as a traceback."""
     # What is read stays until the end: looking for garbage among a million new objects cost a fifth of `check`.

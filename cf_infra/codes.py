@@ -307,6 +307,10 @@ CODES: dict[str, Code] = {
     "changed-meanwhile": _error(
         "Changed by somebody meanwhile", "Between reading and writing somebody else wrote; theirs is kept."
     ),
+    "not-audited": _error(
+        "Place could not be audited",
+        "What is there is not known; a silent place is no proof that all is well.",
+    ),
     # sandbox
     "sandbox": _error("Sandbox failed", "The OpenStack on this machine could not be started or used."),
     "job-refused": _error("Job is refused", "No access list entry lets this repository use this label."),

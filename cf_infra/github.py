@@ -96,6 +96,7 @@ class Selection(Shown):
     name: Name
     visibility: str
     value: str | None = None
+    updated_at: str = ""
 
 
 class Installation(Shown):
@@ -104,6 +105,7 @@ class Installation(Shown):
     id: int
     app_slug: Name
     repository_selection: str
+    updated_at: str = ""
 
 
 class Side(Shown):

@@ -492,8 +492,8 @@ class Settings(Frozen):
     jobs: Annotated[int, Field(ge=1, le=64)] = 4
     image_hosts: list[Line] = Field(default_factory=list)
     access_delivery: Annotated[Delivery, Field(strict=False)] = Delivery.PULL_REQUEST
-    operators: list[Login] = Field(default_factory=list)
     github: GithubLogin = GithubLogin()
+    operators: list[Login] = Field(default_factory=list)
 
 
 class Override(Frozen):

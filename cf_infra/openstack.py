@@ -66,6 +66,7 @@ class Server:
     addresses: tuple[str, ...] = ()
     fault: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
 
 
 def is_sandbox(cloud: str) -> bool:
@@ -242,6 +243,7 @@ def _server(s: Any, images: Mapping[str | None, str | None] | None = None) -> Se
         addresses=addresses,
         fault=str((s.fault or {}).get("message", "")) if s.fault else "",
         metadata=dict(s.metadata or {}),
+        created=str(getattr(s, "created_at", None) or ""),
     )
 
 

@@ -46,7 +46,7 @@ def markdown(summary: Mapping[str, Any], refusals: Sequence[Sequence[str]], lost
     """
     lines = [f"### {code(summary['stack'])}: {_counts(summary)}", ""]
     for _, detail, hint in refusals:
-        lines += ["**Refused.**", "", *_block(f"{detail}\nhint: {hint}"), ""]
+        lines += ["**Refused.**", "", *block(f"{detail}\nhint: {hint}"), ""]
     if lost:
         lines += ["These lose access:", "", *(f"- {code(key)}" for key in lost), ""]
     items = list(_visible(summary))
@@ -122,6 +122,7 @@ def code(text: str) -> str:
     return "`" + (" ".join(re.sub(r"[`|]", " ", text).split()) or " ") + "`"
 
 
-def _block(text: str) -> list[str]:
+def block(text: str) -> list[str]:
+    """A fenced block, in lines; no row of backticks ends it."""
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 3)
     return [f"{fence}text", text, fence]

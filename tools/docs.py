@@ -25,6 +25,7 @@ import typer.main  # noqa: E402
 
 from cf_infra.cli import app  # noqa: E402
 from cf_infra.codes import CODES  # noqa: E402
+from cf_infra.findings import KINDS  # noqa: E402
 from tools import history  # noqa: E402
 
 #: Columns of the help texts: what fits into a page without a scroll bar, whatever terminal writes it.
@@ -84,6 +85,17 @@ def _code_row(code: str) -> str:
     known = CODES[code]
     cells = (f"`{code}`", known.severity, known.summary, known.meaning.replace("|", "\\|"))
     return f"| {' | '.join(cells)} |"
+
+
+KINDS_HERE, END_OF_KINDS = "<!-- kinds: made by tools/docs.py -->\n", "<!-- end of kinds -->"
+
+
+def audit() -> str:
+    """Return docs/audit.md with its table of kinds as cf_infra/findings.py has them."""
+    before, _, rest = _read(ROOT / "docs" / "audit.md").partition(KINDS_HERE)
+    _, _, after = rest.partition(END_OF_KINDS)
+    rows = "".join(f"| `{kind}` | {words} |\n" for kind, words in KINDS.items())
+    return f"{before}{KINDS_HERE}\n| kind | what it means |\n|---|---|\n{rows}{END_OF_KINDS}{after}"
 
 
 #: What a module that only takes values and returns values has no use for.
@@ -174,6 +186,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/commands.md": commands,
     "docs/diagnostics.md": diagnostics,
     "docs/history.md": _history,
+    "docs/audit.md": audit,
     "CONTRIBUTING.md": contributing,
 }
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from tests.github import organization, repositories  # noqa: F401  their handlers enter themselves
+from tests.github import graphql, organization, repositories  # noqa: F401  their handlers enter themselves
 from tests.github.call import (
     DOCUMENTATION,
     HANDLERS,
@@ -36,6 +36,8 @@ WINDOW = 3600
 #: Requests per hour: with a token, and without one.
 LIMIT, ANONYMOUS_LIMIT = 5000, 60
 LARGEST_PAGE = 100
+#: Where GraphQL is at api.github.com, and at GitHub Enterprise beside /api/v3.
+GRAPHQL = ("/graphql", "/api/graphql")
 IMPLIED = {
     "admin:org": {"write:org", "read:org"},
     "write:org": {"read:org"},
@@ -239,6 +241,8 @@ class Service:
 
     def _served(self, request: Request, token: Token | None) -> Answer:
         path, _, text = request.target.partition("?")
+        if request.method == "POST" and path in GRAPHQL:
+            return self._queried(request, token)
         query = dict(parse_qsl(text, keep_blank_values=True))
         shapes = Shapes(self.state, request.api, request.html)
         try:
@@ -265,6 +269,17 @@ class Service:
             f"{operation.name}: {fault} (this is a fault of the stand-in)" for fault in faults
         ]
         return _conditional(request, answer)
+
+    def _queried(self, request: Request, token: Token | None) -> Answer:
+        if token is None:
+            return error(401, "This endpoint requires you to be authenticated.")
+        try:
+            return Answer(200, graphql.answer(self.state, token, _body(request)))
+        except graphql.Invalid as fault:
+            self.violations.append(f"POST /graphql: {fault}")
+            return Answer(200, {"errors": [{"message": str(fault)}]})
+        except Refusal as refusal:
+            return refusal.answer
 
     def _at_its_place(self, request: Request, path: str, token: Token | None, shapes: Shapes) -> str:
         """Return the path as it is served: by name; raise a redirect for a repository that has moved."""
