@@ -113,7 +113,11 @@ class Look:
 
     def _runner_groups(self) -> None:
         names = self.wanted["runner_groups"]
-        for group in self.github.runner_groups() if names else ():
+        groups = self.github.runner_groups() if names else []
+        for name in sorted(set(names) - {group.name for group in groups}):
+            if (GROUP, name) in self.known and not self.destroy:
+                self.told.append(self._no_group(name))
+        for group in groups:
             if group.name in names:
                 note = f"runner group {group.name} is there already"
                 self._adopt("runner_groups", GROUP, group.name, str(group.id), note)
@@ -209,6 +213,11 @@ class Look:
         detail = f"The organisation's secret {name} {why}. Its value does not go through OpenTofu."
         hint = f"make it so; the command asks for the value:\ngh secret set {name} --org {self.login.organisation} "
         return Diagnostic("not-at-github", detail=detail, hint=hint + "--visibility selected")
+
+    def _no_group(self, name: str) -> Diagnostic:
+        detail = f"Runner group {name} was deleted or renamed at GitHub. OpenTofu does not see that."
+        hint = "give it its name back; if it is deleted, see docs/traps.md: no command mends that yet"
+        return Diagnostic("changed-by-others", detail=detail, hint=hint)
 
     def _no_installation(self, number: int) -> Diagnostic:
         who = f"the owner of the token that {self.login.token.named} gives"

@@ -309,6 +309,9 @@ def test_what_somebody_did_to_a_runner_group_is_undone(world: World) -> None:
     world("apply", "access")
     assert world.group() == {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
     assert stack(world("plan", "access"), "access")["items"] == []
+    del world.state.groups[group.id]
+    told = [d["detail"] for d in world("plan", "access")["diagnostics"] if d["code"] == "changed-by-others"]
+    assert any("cf-gpu was deleted" in detail for detail in told)
 
 
 def test_a_variable_that_nobody_may_see_is_looked_at(world: World) -> None:
