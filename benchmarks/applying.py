@@ -170,8 +170,9 @@ def _bare_environment(root: Path) -> dict[str, str]:
     except Failure as failure:
         raise BenchError(str(failure)) from None
     encryption = keys.encryption_environment(ready.source, ready.deployment.name, os.environ)
-    given = child_environment(ready.tool, {**ready.login.environment(), **encryption}, os.environ)
-    passwords = ", ".join(f'"{name}" = "{value}"' for name, value in ready.passwords().items())
+    given = child_environment(ready.tool, {**ready.around.environment(), **encryption}, os.environ)
+    secret = ready.around.secrets()["passwords"]
+    passwords = ", ".join(f'"{name}" = "{value}"' for name, value in secret.items())
     return {**given, "TF_VAR_passwords": f"{{{passwords}}}", "TOFU": str(ready.tool.tofu)}
 
 

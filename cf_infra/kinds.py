@@ -31,7 +31,8 @@ def is_deployed(stack: Stack) -> bool:
 
 def own_cloud(stack: Stack, settings: Settings) -> str:
     """Where a stack is deployed: an entry of clouds.yaml, or the organisation at GitHub."""
-    return stack.cloud or "" if stack.kind is Kind.OPENSTACK else f"{GITHUB}{settings.organisation}"
+    at_github = stack.kind in (Kind.GITHUB, Kind.APP)
+    return f"{GITHUB}{settings.organisation}" if at_github else stack.cloud or ""
 
 
 def clouds(inventory: Inventory) -> Mapping[str, str | None]:
