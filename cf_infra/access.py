@@ -10,6 +10,7 @@ import heapq
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from itertools import pairwise
 from typing import Literal
 
@@ -34,6 +35,7 @@ from cf_infra.model import (
 )
 from cf_infra.names import flavor_name, image_name
 from cf_infra.parse import GRANTS, is_mapping, place, texts, validated
+from cf_infra.people import terms_of, with_access
 from cf_infra.resolve import Access, Resolved
 
 # ------------------------------------------------------------------------------------------------ the format
@@ -124,7 +126,7 @@ class _Row:
 
 def export_access(resolved: Resolved, inventory: Inventory) -> AccessList:
     """All access that is alive as Cirun's list: policies sorted by id, resources in the order of the entries."""
-    urls = {s.donor.terms.users: s.donor.terms.url for s in inventory.stacks.values() if s.donor.terms.url}
+    people = _people(inventory, resolved.today)
     by_entry: dict[int, list[Access]] = {}
     for access in resolved.access:
         by_entry.setdefault(access.index, []).append(access)
@@ -137,7 +139,10 @@ def export_access(resolved: Resolved, inventory: Inventory) -> AccessList:
             )
         )
         if labels or (grant.imported is not None and not grant.resources):
-            rows.append(_Row(_policy(grant, _id(grant, taken), urls, inventory), labels))
+            policy = _policy(grant, _id(grant, taken), people)
+            # With nobody left of its people, a policy would be open to everybody who has a role.
+            if policy.users or policy.users_from_json is not None or grant.terms is None:
+                rows.append(_Row(policy, labels))
     policies = {row.policy.id: row.policy for row in rows}
     opened: dict[str, list[str]] = {label: [] for label in _merged_order([row.labels for row in rows])}
     for row in rows:
@@ -167,14 +172,29 @@ def _id(grant: Grant, taken: set[str]) -> str:
     return name
 
 
-def _policy(
-    grant: Grant, policy_id: str, urls: Mapping[str | None, str | None], inventory: Inventory
-) -> Policy:
-    url = grant.terms_url or (urls.get(grant.terms) if grant.terms else None)
-    users = list(grant.users)
-    if grant.terms and url is None and grant.terms in inventory.users:
+def _people(inventory: Inventory, today: date) -> dict[str, str | tuple[str, ...]]:
+    """By name of terms: where Cirun reads their people; or the logins, where it would read some who have no access."""
+    found: dict[str, str | tuple[str, ...]] = {}
+    for name in {grant.terms for grant in inventory.grants.values() if grant.terms is not None}:
+        terms = terms_of(inventory.stacks, name)
+        listed = inventory.users.get(name)
+        if listed is None:
+            found[name] = terms.url or ()
+            continue
+        users = with_access(listed, terms, today)
+        everybody = len(users) == len(listed.users)
+        found[name] = terms.url if terms.url and everybody else tuple(user.github for user in users)
+    return found
+
+
+def _policy(grant: Grant, policy_id: str, people: Mapping[str, str | tuple[str, ...]]) -> Policy:
+    url, users = grant.terms_url, list(grant.users)
+    of_terms = people[grant.terms] if grant.terms is not None else ()
+    if isinstance(of_terms, str):
+        url = url or of_terms
+    elif url is None:
         known = {login.lower() for login in users}
-        users += [u.github for u in inventory.users[grant.terms].users if u.github.lower() not in known]
+        users += [login for login in of_terms if login.lower() not in known]
     return Policy(
         id=policy_id,
         repo=grant.repository,

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 
-from cf_infra import rules_capacity, rules_github, rules_grants, rules_stacks
+from cf_infra import rules_capacity, rules_github, rules_grants, rules_people, rules_stacks
 from cf_infra.catalog import catalog
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.model import Inventory
+from cf_infra.people import Maintainers
 from cf_infra.rule import Rule, View
 
 CHECKS: list[Rule] = [
@@ -56,10 +57,21 @@ CHECKS: list[Rule] = [
     rules_github.kept_repository_has_no_grant,
     rules_capacity.offers_fit_a_host,
     rules_capacity.hosts_hold_everything,
+    rules_people.people_stand_once,
+    rules_people.logins_have_one_id,
+    rules_people.ids_have_one_login,
+    rules_people.logins_are_current,
+    rules_people.bots_have_owners,
+    rules_people.grace_ends_after_the_version,
+    rules_people.terms_have_one_version,
+    rules_people.terms_are_accepted,
+    rules_people.maintainers_still_are,
 ]
 
 
-def check(inventory: Inventory, today: date, line: Callable[[int], int]) -> list[Diagnostic]:
+def check(
+    inventory: Inventory, today: date, line: Callable[[int], int], maintainers: Maintainers | None = None
+) -> list[Diagnostic]:
     """Everything that is wrong with `inventory` on `today`, in no order. `line(index)`: where grants[index] begins."""
-    view = View(inventory, catalog(inventory.stacks), today, line)
+    view = View(inventory, catalog(inventory.stacks), today, line, maintainers)
     return [fault for rule in CHECKS for fault in rule(view)]

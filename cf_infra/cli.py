@@ -65,6 +65,12 @@ Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, max=64, help="Stacks at once (default: settings.yaml).")
 ]
 Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit 2 if there are differences.")]
+Maintained = Annotated[
+    Path | None,
+    typer.Option(
+        "--maintainers", metavar="FILE", help="JSON {feedstock: [logins]}: who left is named (docs/files.md)."
+    ),
+]
 
 
 def _day(text: str | None) -> date:
@@ -83,6 +89,7 @@ def _day(text: str | None) -> date:
 def check(
     root: Root = Path(),
     today: Today = None,
+    maintainers: Maintained = None,
     form: Form = Format.TEXT,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -93,12 +100,13 @@ def check(
     Examples:
       cf-infra check
       cf-infra check --today 2027-01-01
+      cf-infra check --maintainers maintainers.json
       cf-infra check --format json | jq '.diagnostics[].code'
     """
     from cf_infra import project
 
     console = Console(form, quiet, no_color)
-    folder = project.read(root, _day(today))
+    folder = project.read(root, _day(today), _maintainers(maintainers))
     console.diagnostics(folder.diagnostics)
     grants, stacks = len(folder.inventory.grants), len(folder.inventory.stacks)
     console.result(
@@ -106,6 +114,27 @@ def check(
         f"{_counted(grants, 'grant')}, {_counted(stacks, 'stack')}: {_verdict(folder.diagnostics)}",
     )
     console.finish()
+
+
+def _maintainers(file: Path | None) -> Any:
+    """The file of maintainers, read; None if none was given."""
+    if file is None:
+        return None
+    from cf_infra.files import read_regular
+    from cf_infra.people import maintainers
+    from cf_infra.yaml12 import LIMIT_GRANTS
+
+    try:
+        return maintainers(read_regular(file, LIMIT_GRANTS, str(file)), str(file))
+    except FileNotFoundError:
+        raise Failure(
+            Diagnostic(
+                "not-found",
+                file=str(file),
+                detail="The file of maintainers is not there.",
+                hint='the form is {"pytorch-cpu": ["login", "another-login"]}',
+            )
+        ) from None
 
 
 def _verdict(diagnostics: list[Diagnostic]) -> str:
@@ -481,6 +510,41 @@ def sandbox_env(
     found = lab.environment(root)
     lines = [f"export {name}={shlex.quote(value)}" for name, value in found.items()]
     console.result({"environment": found}, "\n".join(lines))
+    console.finish()
+
+
+@app.command()
+def explain(
+    feedstock: Annotated[
+        str, typer.Argument(metavar="FEEDSTOCK", help="Without -feedstock; or a repository.")
+    ],
+    resource: Annotated[str, typer.Argument(metavar="RESOURCE", help="A runner class or a label.")],
+    user: Annotated[str | None, typer.Option("--user", metavar="LOGIN", help="Who starts the job.")] = None,
+    root: Root = Path(),
+    today: Today = None,
+    maintainers: Maintained = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Say whether a feedstock may use a resource, step by step, and what would change a no. Needs no network.
+
+    \b
+    Examples:
+      cf-infra explain pytorch-cpu gpu-large
+      cf-infra explain pytorch-cpu cirun-openstack-gpu-large --user h-vetinari
+      cf-infra explain numpy gpu-large --format markdown
+    """
+    from cf_infra import answer
+    from cf_infra.asked import Question
+    from cf_infra.explain import explain as explained
+    from cf_infra.files import read_root
+
+    console = Console(form, quiet, no_color)
+    question = Question(feedstock, resource, _day(today), user, _maintainers(maintainers))
+    found = explained(read_root(root), question)
+    text = answer.markdown(found) if form is Format.MARKDOWN else answer.terminal(found)
+    console.result(found.as_json(), text)
     console.finish()
 
 

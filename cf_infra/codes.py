@@ -120,6 +120,45 @@ CODES: dict[str, Code] = {
     "bad-users-file": _error(
         "Users file cannot be used", 'users/NAME.json is {"users": [{"github": login, "id": number}]}.'
     ),
+    # people
+    "user-twice": _error("Person stands twice", "One users file has the same id or the same login twice."),
+    "login-taken-over": _error(
+        "Login belongs to two ids",
+        "The same login stands with two ids, or belonged to another id before: one of them is somebody else.",
+    ),
+    "login-changed": _warning(
+        "Login has changed", "An id stands with two logins, or an entry names a login that its owner gave up."
+    ),
+    "login-spelling": _warning(
+        "Login is written in other letters", "grants.yaml writes a login otherwise than the users file."
+    ),
+    "bad-bot": _error(
+        "Bot belongs to nobody", "A bot needs an owner who is a person of the same users file."
+    ),
+    "delegation-ended": _warning(
+        "Delegation of a bot has ended", "The bot's `until` is past; it is left out of what is compiled."
+    ),
+    "terms-unrecorded": _warning(
+        "Accepted version is not recorded",
+        "The donor's terms have a version, and people's entries do not say which one they accepted.",
+    ),
+    "terms-grace": _warning(
+        "Older terms were accepted", "People keep their access until `grace_until`, then they lose it."
+    ),
+    "terms-lapsed": _warning(
+        "Terms are not accepted", "`grace_until` is past; these people are left out of what is compiled."
+    ),
+    "former-maintainer": _warning(
+        "No maintainer of the feedstock",
+        "An entry names somebody whom the list of maintainers does not have.",
+    ),
+    "maintainers-unknown": _warning(
+        "Maintainers are not known", "Feedstocks of grants.yaml are not in the file given by --maintainers."
+    ),
+    "bad-maintainers-file": _error(
+        "File of maintainers cannot be used", 'The file is {"feedstock": ["login", ...], ...}.'
+    ),
+    # lists of other programs
     "bad-access-list": _error(
         "Access list cannot be used", "The .access.yml breaks a rule of its own format."
     ),

@@ -166,11 +166,25 @@ class GrantsFile(Frozen):
 # ---------------------------------------------------------------------------------------------- users/*.json
 
 
+class Bot(Frozen):
+    """Makes an account a bot: the person who answers for it, and the first day on which it may do nothing more."""
+
+    owner: Login
+    until: Day
+
+
 class User(Frozen):
-    """A person who accepted a donor's terms. The login may change, the id does not."""
+    """Somebody who accepted a donor's terms, or their bot. The id decides who it is; the login may change.
+
+    `terms`: the version that was accepted, `accepted`: when; `formerly`: logins that were this person's before.
+    """
 
     github: Login
     id: Annotated[int, Field(ge=1)]
+    formerly: list[Login] = Field(default_factory=list)
+    terms: Day | None = None
+    accepted: Day | None = None
+    bot: Bot | None = None
 
 
 class UsersFile(Frozen):
@@ -389,10 +403,14 @@ class AppInstallation(Frozen):
 
 
 class Terms(Frozen):
-    """The donor's terms: who accepted them, which version, and where others read the list of people."""
+    """The donor's terms: who accepted them, which version, and where others read the list of people.
+
+    `grace_until`: the first day on which those who accepted an older version only have no access any more.
+    """
 
     users: Slug | None = None
     version: Day | None = None
+    grace_until: Day | None = None
     url: Url | None = None
 
 

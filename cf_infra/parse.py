@@ -30,7 +30,7 @@ _GRANTS = TypeAdapter(list[Grant])
 _SECRET = re.compile(
     r"passw|passphrase|secret|token|(?:api|access|private)[_-]?key|credential[_-]?value", re.IGNORECASE
 )
-_DAYS = ("granted", "expires", "until")
+_DAYS = ("granted", "expires", "until", "accepted", "grace_until")
 
 M = TypeVar("M", bound=Frozen)
 
@@ -387,7 +387,8 @@ _WANTED = {
 
 
 def _wrong_type(e: ErrorDetails, name: str, file: str, path: Path, on_key: bool) -> Diagnostic:
-    wanted = "a day" if name in _DAYS else _WANTED.get(e["type"], "something else")
+    is_day = name in _DAYS or (name == "terms" and file.startswith("users/"))
+    wanted = "a day" if is_day else _WANTED.get(e["type"], "something else")
     value = e["input"]
     hint = _example(path, file)
     if name == "slice":
@@ -457,7 +458,7 @@ _RULES = {
 
 def _example(path: Path, file: str) -> str:
     stack = file.startswith("stacks/")
-    examples = _IN_STACKS if stack else _IN_OTHERS
+    examples = _IN_STACKS if stack else _IN_USERS if file.startswith("users/") else _IN_OTHERS
     # Some keys mean something at the top of a stack file only.
     found = examples.get(path[-1]) if path and (len(path) == 1 or path[-1] != "kind") else None
     return found or f"see docs/{'stacks' if stack else 'files'}.md for the form"
@@ -474,6 +475,15 @@ _IN_OTHERS: dict[str | int, str] = {
     "request": "request: https://github.com/conda-forge/admin-requests/pull/1234",
     "version": "version: 1",
     "requested_by": "a login as GitHub writes it, without @",
+}
+_IN_USERS: dict[str | int, str] = {
+    "id": "it is the account's number at GitHub, which does not change with the login:\ngh api users/LOGIN --jq .id",
+    "users": '{"users": [{"github": "login", "id": 12345}]}',
+    "bot": '"bot": {"owner": "login", "until": "2027-01-31"}',
+    "owner": '"owner": "login"   (of the person who answers for the bot)',
+    "until": '"until": "2027-01-31"   (the first day on which the bot may do nothing more)',
+    "terms": '"terms": "2026-01-31"   (the version that was accepted)',
+    "accepted": '"accepted": "2026-01-31"',
 }
 _IN_STACKS: dict[str | int, str] = {
     "version": "version: 1",

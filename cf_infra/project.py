@@ -16,6 +16,7 @@ from cf_infra.diagnostics import Diagnostic, Failure, has_errors, in_order
 from cf_infra.files import project_folder, read_regular, read_root, read_tree, write, write_tree
 from cf_infra.model import Inventory, Stack
 from cf_infra.parse import GRANTS, parse, place, texts
+from cf_infra.people import Maintainers
 from cf_infra.resolve import Resolved, resolve
 
 BUILD = "build"
@@ -53,16 +54,18 @@ class Folder:
         return files
 
 
-def read(root: Path, today: date) -> Folder:
+def read(root: Path, today: date, maintainers: Maintainers | None = None) -> Folder:
     """Read, parse and check a folder. Raises Failure only for files that cannot be read at all."""
-    return from_files(root, read_root(root), today)
+    return from_files(root, read_root(root), today, maintainers)
 
 
-def from_files(root: Path, files: dict[str, bytes], today: date) -> Folder:
+def from_files(
+    root: Path, files: dict[str, bytes], today: date, maintainers: Maintainers | None = None
+) -> Folder:
     """As `read`, of files that somebody has read already."""
     parsed = parse(files)
     line = yaml12.first_line(parsed.texts.get(GRANTS, ""))
-    found = parsed.diagnostics + check(parsed.inventory, today, line)
+    found = parsed.diagnostics + check(parsed.inventory, today, line, maintainers)
     return Folder(root, today, files, parsed.inventory, in_order(place(found, parsed.texts)))
 
 

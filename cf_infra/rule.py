@@ -12,16 +12,21 @@ from cf_infra.catalog import Catalog
 from cf_infra.diagnostics import Diagnostic, Path, nearest
 from cf_infra.model import Grant, Inventory, Offer, Stack
 from cf_infra.parse import GRANTS
+from cf_infra.people import Maintainers
 
 
 @dataclass(frozen=True)
 class View:
-    """A folder on a day. `line` tells where grants[index] begins, for messages that name another place."""
+    """A folder on a day. `line` tells where grants[index] begins, for messages that name another place.
+
+    `maintainers`: by feedstock (small letters) the logins, if somebody gave a list of them.
+    """
 
     inventory: Inventory
     catalog: Catalog
     today: date
     line: Callable[[int], int]
+    maintainers: Maintainers | None = None
 
     def misses(self, folder: str) -> bool:
         """True if a file of `folder/` could not be read: then what is named may well be in it."""

@@ -452,6 +452,12 @@ def first_line(text: str) -> Callable[[int], int]:
     return lambda index: finder().line_of_entry(index) + 1
 
 
+def line_of(text: str) -> Callable[[Path], int]:
+    """Tells the line (from one) of the key or value at a path; reads the text when it is asked first."""
+    finder = cache(lambda: _Finder(text))
+    return lambda path: finder().find(path, on_key=True).line + 1
+
+
 _HEAD = re.compile(r"^grants:[ \t]*(?:#.*)?\r?$", re.MULTILINE)
 _FIRST = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*( *)-(?=[ \r\n])")
 

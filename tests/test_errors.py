@@ -1,7 +1,8 @@
 """One case, one fault: the exact message, as text and as JSON.
 
 tests/errors/NAME.yaml is a grants.yaml that replaces the one of tests/errors/_base/; tests/errors/NAME/ is a folder
-whose files replace those of _base (`FILE.absent` takes one away; access.yml is imported). NAME.txt is what `check`
+whose files replace those of _base (`FILE.absent` takes one away; access.yml is imported, maintainers.json given
+with --maintainers). NAME.txt is what `check`
 says, NAME.json what it says with --format json. A new case is a new file; `ACCEPT=1` writes what is expected.
 """
 
@@ -32,6 +33,7 @@ PURE = (
     "rules_stacks",
     "rules_github",
     "rules_capacity",
+    "rules_people",
     "access",
 )
 
@@ -53,6 +55,7 @@ def test_message(name: str, tmp_path: Path, run: Runner, monkeypatch: pytest.Mon
     monkeypatch.chdir(root)
     imports = any(n.removesuffix(".absent") == "access.yml" for n in files)
     command = ["import", "access", "access.yml"] if imports else ["check"]
+    command += ["--maintainers", "maintainers.json"] * any("maintainers.json" in n for n in files)
     before = read_folder(root)
 
     text = run(*command, "--today", TODAY)

@@ -1,0 +1,306 @@
+"""explain: case files with their answer as text, JSON and Markdown; and what must hold of every answer.
+
+tests/explain/NAME/ holds `args` and files that replace those of tests/explain/_base; `_answer.txt`, `.json` and `.md`
+are what is said on stdout, `_faults.txt` what is said on stderr. `ACCEPT=1` writes them anew.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import socket
+from datetime import date
+from html.parser import HTMLParser
+from pathlib import Path
+
+import orjson
+import pytest
+from accept import expect
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from roots import TODAY, Ran, Runner, read_folder, write_root
+from test_properties import DAYS
+
+from cf_infra import answer, yaml12
+from cf_infra.asked import Question
+from cf_infra.chain import Outcome, quote
+from cf_infra.explain import explain
+from cf_infra.parse import GRANTS
+
+CASES = Path(__file__).parent / "explain"
+BASE = read_folder(CASES / "_base")
+NAMES = sorted(p.name for p in CASES.iterdir() if p.is_dir() and p.name != "_base")
+DAY = date.fromisoformat(TODAY)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Runner:
+    return Runner(capsys)
+
+
+def case(name: str) -> tuple[list[str], dict[str, bytes]]:
+    files = {n: c for n, c in read_folder(CASES / name).items() if not n.startswith("_")}
+    args = shlex.split(files.pop("args").decode())
+    return args + ([] if "--today" in args else ["--today", TODAY]), {**BASE, **files}
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("explain asked the network")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("name", NAMES)
+def test_answer(name: str, tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    args, files = case(name)
+    monkeypatch.chdir(write_root(tmp_path, files))
+    ran: dict[str, Ran] = {
+        form: run("explain", *args, "--format", form) for form in ("text", "json", "markdown")
+    }
+    assert read_folder(tmp_path) == files, "explain writes nothing"
+    test = f"tests/test_explain.py -k 'test_answer and {name}'"
+    expect(CASES / name / "_answer.txt", ran["text"].out or None, test)
+    expect(CASES / name / "_answer.md", ran["markdown"].out or None, test)
+    found = orjson.dumps(ran["json"].json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    expect(CASES / name / "_answer.json", found.decode(), test)
+    expect(CASES / name / "_faults.txt", ran["text"].err or None, test)
+    assert len({r.code for r in ran.values()}) == 1
+    assert ran["json"].err == ""
+    refused = bool(ran["json"].json()["diagnostics"])
+    assert ran["text"].code in ((1, 64) if refused else (0,)), "0 also for a no"
+    if not refused:
+        holds_of_every_answer(ran, files)
+
+
+def holds_of_every_answer(ran: dict[str, Ran], files: dict[str, bytes]) -> None:
+    data = ran["json"].json()
+    chain = data["chain"]
+    assert isinstance(chain, list)
+    assert data["allowed"] is all(step["outcome"] != "no" for step in chain)
+    for step in chain:
+        assert step["outcome"] in ("yes", "no", "unknown") and step["why"]
+        if step["line"] is not None:
+            assert 1 <= step["line"] <= files[step["file"]].count(b"\n")
+        in_text = " ".join(ran["text"].out.split())
+        assert " ".join(step["why"].split()) in in_text
+    for line in ran["text"].out.splitlines():
+        assert len(line) <= 80 or re.search(r"^ {2,}|\S{60}", line), line
+    assert "inferred" in ran["text"].out and "inferred" in ran["markdown"].out
+    assert ran["text"].out.isprintable() or set(ran["text"].out) - set("\n") == {
+        c for c in ran["text"].out if c.isprintable()
+    }
+
+
+def test_every_no_of_the_cases_has_a_way_to_a_yes() -> None:
+    """But for the two that are told by the step beside them."""
+    for name in NAMES:
+        data = orjson.loads((CASES / name / "_answer.json").read_bytes())
+        steps = [s for s in data.get("chain", []) if s["outcome"] == "no"]
+        assert not steps or any(s["fix"] for s in steps), name
+
+
+def test_the_cases_show_every_step_with_every_outcome_that_it_can_have() -> None:
+    seen = {
+        (s["step"], s["outcome"])
+        for name in NAMES
+        for s in orjson.loads((CASES / name / "_answer.json").read_bytes()).get("chain", [])
+    }
+    possible = {
+        "grant": "yes no",
+        "dates": "yes no",
+        "approver": "yes no unknown",
+        "offer": "yes no unknown",
+        "stack": "yes no",
+        "terms": "yes no unknown",
+        "who": "yes no unknown",
+        "pull-request": "yes unknown",
+        "runner-group": "unknown",
+        "label": "yes",
+    }
+    assert seen == {(step, outcome) for step, words in possible.items() for outcome in words.split()}
+
+
+def test_places_are_those_of_the_values(tmp_path: Path) -> None:
+    """Each line that is named holds the key that the step is about."""
+    files = case("allowed-user")[1]
+    found = explain(files, Question("pytorch-cpu", "gpu-large", DAY, "alice"))
+    keys = {
+        "grant": "resources:",
+        "dates": "expires:",
+        "approver": "approved_by:",
+        "offer": "gpu-large:",
+        "stack": "until:",
+        "terms": '"alice"',
+        "who": "roles:",
+        "pull-request": "pull_requests:",
+        "label": "label:",
+    }
+    for step in found.chain:
+        assert step.file is not None and step.line is not None
+        line = files[step.file].decode().splitlines()[step.line - 1]
+        assert keys[step.step] in line
+
+
+# ------------------------------------------------------------------------------------------- strangers' texts
+
+
+class Tags(HTMLParser):
+    """The tags of a text, and the text that stands outside of code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.code = 0
+        self.outside = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+        self.code += tag in ("code", "pre")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.code -= tag in ("code", "pre")
+
+    def handle_data(self, data: str) -> None:
+        self.outside += "" if self.code else data
+
+
+OWN_TAGS = {"p", "strong", "ul", "li", "code", "pre", "h4"}
+
+
+def inert(text: str) -> str:
+    """What of a Markdown text is outside of code. Its HTML has our own tags only."""
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(text)
+    tags = Tags()
+    tags.feed(html)
+    assert tags.tags <= OWN_TAGS, tags.tags - OWN_TAGS
+    return tags.outside
+
+
+def test_hostile_texts_are_inert_in_markdown() -> None:
+    """A reason, a source, a request and a team: no mention, link, image, heading or HTML comes of them."""
+    text = (CASES / "hostile" / "_answer.md").read_text()
+    assert "@conda-forge/core" in text and "onerror" in text, "it is shown"
+    outside = inert(text)
+    for sign in ("@", "<", "evil", "Head", "done", "__team__"):
+        assert sign not in outside
+
+
+TEXTS = st.text(max_size=40) | st.sampled_from(
+    [
+        "`",
+        "``",
+        "`a",
+        "a`",
+        "\\",
+        "\\`",
+        "@all",
+        "<!--",
+        "</code>",
+        "\n\n",
+        "```\n",
+        "&lt;",
+        "\u202e",
+        "| |",
+        "~~~",
+    ]
+)
+
+
+@given(TEXTS)
+def test_quoted_texts_are_inert(text: str) -> None:
+    quoted = quote(text)
+    assert "\n" not in quoted and quoted.isprintable()
+    assert quoted.count("`") in (0, 2)
+    assert inert(f"Its reason: {quoted}. More.\n") in (
+        "Its reason: . More.\n",
+        "Its reason: (nothing). More.\n",
+    )
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=60).filter(
+        lambda t: not re.search("[\u202a-\u202e\u2066-\u2069\ufffe\uffff]", t)
+    )
+)
+def test_any_reason_is_inert_in_an_answer(reason: str) -> None:
+    text = f"version: 1\ngrants:\n  - feedstock: a\n    resources: [cpu-large]\n    reason: {yaml12.quoted(reason)}\n"
+    text += "    request: https://example.org\n    granted: 2026-01-01\n    roles: [write]\n"
+    found = explain({**BASE, GRANTS: text.encode()}, Question("a", "cpu-large", DAY))
+    outside = inert(answer.markdown(found))
+    plain = explain(
+        {**BASE, GRANTS: text.replace(yaml12.quoted(reason), '"x"').encode()}, Question("a", "cpu-large", DAY)
+    )
+    assert outside == inert(answer.markdown(plain)), "the reason changes nothing outside of code"
+    assert answer.terminal(found).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["conda-forge/numpy-feedstock", "gpu"], "write numpy-feedstock"),
+        (["https://github.com/conda-forge/numpy-feedstock.git", "gpu"], "write numpy-feedstock"),
+        (["../../etc/passwd", "gpu"], "write passwd"),
+        (["..", "gpu"], "--help"),
+        (["a; rm -rf ~", "gpu"], "--help"),
+        (["", "gpu"], "--help"),
+        (["a" * 101, "gpu"], "--help"),
+        (["numpy", "$(id)"], "--help"),
+        (["numpy", "gpu", "--user", "@eve"], "write eve"),
+        (["numpy", "gpu", "--user", "eve`"], "--help"),
+    ],
+)
+def test_what_is_no_name_is_refused(arguments: list[str], hint: str, run: Runner, tmp_path: Path) -> None:
+    root = write_root(tmp_path, BASE)
+    ran = run("explain", *arguments, "--root", str(root))
+    assert ran.code == 64 and ran.out == ""
+    assert hint in ran.err
+
+
+# ------------------------------------------------------------------------------------------------ one answer
+
+
+@given(
+    st.sampled_from(["pytorch-cpu", "libmagma", "admin-migrations", "numpy"]),
+    DAYS,
+    st.sampled_from(
+        [
+            "gpu-large",
+            "cirun-lab-gpu-large",
+            "cirun-guest-gpu-large",
+            "win-large",
+            "cpu-large",
+            "cpu-pool",
+            "none",
+        ]
+    ),
+    st.sampled_from([None, "alice", "bob", "carol", "robot", "eve"]),
+)
+def test_a_no_stays_a_no_for_every_user(name: str, day: date, resource: str, user: str | None) -> None:
+    """Naming somebody can only add a reason to refuse; and what is not granted has no chain of an entry."""
+    anybody = explain(BASE, Question(name, resource, day))
+    somebody = explain(BASE, Question(name, resource, day, user))
+    assert anybody.allowed or not somebody.allowed
+    assert {s.step for s in somebody.chain if s.step == "dates"} == {
+        s.step for s in anybody.chain if s.step == "dates"
+    }
+    spelled = explain(BASE, Question(name.upper(), resource, day, user and user.upper()))
+    assert [s.outcome for s in spelled.chain] == [s.outcome for s in somebody.chain]
+
+
+def test_a_missing_grants_file_is_told_as_check_does(tmp_path: Path, run: Runner) -> None:
+    ran = run("explain", "numpy", "gpu", "--root", str(tmp_path), "--format", "json")
+    assert ran.code == 1
+    assert orjson.loads(ran.out)["diagnostics"][0]["code"] == "not-found"
+
+
+def test_outcomes_read_without_colour(tmp_path: Path, run: Runner) -> None:
+    root = write_root(tmp_path, BASE)
+    ran = run("explain", "libmagma", "win-large", "--root", str(root), "--today", TODAY)
+    assert "\x1b" not in ran.out
+    assert re.search(r"^  NO   dates", ran.out, re.MULTILINE)
+    assert {str(o) for o in Outcome} == {"yes", "no", "unknown"}
