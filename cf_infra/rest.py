@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -19,6 +20,7 @@ import orjson
 
 from cf_infra import __version__
 from cf_infra.diagnostics import Diagnostic, Failure, some
+from cf_infra.files import read_regular, write
 from cf_infra.mask import Masker
 
 if TYPE_CHECKING:
@@ -149,6 +151,20 @@ class Service:
         if self._session is not None:
             self._session.close()
 
+    def recall(self, path: Path) -> None:
+        """Take what an earlier run kept of answers of this very service; anything else is as if nothing was kept."""
+        try:
+            kept = orjson.loads(read_regular(path, LARGEST, str(path)))
+            if kept["base"] == self.base:
+                self.known |= {address: Known(*one) for address, one in kept["known"].items()}
+        except (OSError, Failure, ValueError, KeyError, TypeError, AttributeError):
+            return
+
+    def keep(self, path: Path) -> None:
+        """Keep answers for the next run's `recall`: a file of the owner's alone. Raises Failure like files.write."""
+        known = {address: [one.etag, one.link, one.value] for address, one in self.known.items()}
+        write(path, orjson.dumps({"base": self.base, "known": known}), mode=0o600)
+
     # ------------------------------------------------------------------------------------------- one request
 
     def ask(
@@ -247,7 +263,7 @@ class Service:
         answer = self._followed(method, address, body, extra)
         if known and answer.status == 304:
             return Answer(200, {"Link": known.link} if known.link else {}, known.value)
-        if plain and answer.status == 200 and (etag := answer.headers.get("ETag")):
+        if plain and answer.status == 200 and answer.is_json and (etag := answer.headers.get("ETag")):
             self.known[address] = Known(etag, answer.headers.get("Link", ""), answer.value)
         return answer
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from real_tofu import Place, tool_or_skip
 
+from cf_infra.tofu import TofuFailure
 from tests.github import Repository, Standin, State
 from tests.github.state import Secret
 
@@ -158,6 +159,48 @@ def test_what_is_done_to_a_runner_group_by_hand_is_seen_by_no_plan(run: Run, git
     assert run.plan(github_actions_runner_group={"gpu": group(one)}) != {}
     del github.state.groups[made.id]
     assert run.plan(github_actions_runner_group={"gpu": group(one)}) == {}
+
+
+def test_a_file_above_a_megabyte_cannot_be_kept_by_the_provider(run: Run, github: Standin) -> None:
+    """Why a list of that size has to be delivered by pull request (docs/traps.md)."""
+    with pytest.raises(TofuFailure) as failure:
+        run.apply(github_repository_file={"access": file(f"# {'x' * 1000}\n" * 1100)})
+    assert "unsupported content encoding" in str(failure.value)
+
+
+def test_a_secret_that_is_gone_stops_every_plan(run: Run, github: Standin) -> None:
+    one = github.state.add_repository("one-feedstock")
+    github.state.secrets["TOKEN"] = Secret("selected", name="TOKEN", encrypted_value=SEALED)
+    wanted = {"it": {"secret_name": "TOKEN", "selected_repository_ids": [one.id]}}
+    run.apply(github_actions_organization_secret_repositories=wanted)
+    del github.state.secrets["TOKEN"]
+    with pytest.raises(TofuFailure, match="404"):
+        run.plan(github_actions_organization_secret_repositories=wanted)
+
+
+def test_an_app_that_lost_its_repository_by_hand_gets_it_back(run: Run, github: Standin) -> None:
+    kept, granted = (github.state.add_repository(f"{name}-feedstock") for name in ("kept", "granted"))
+    app = github.state.add_installation("namespace", kept)
+    wanted = {"it": {"installation_id": str(app.id), "repository": "granted-feedstock"}}
+    run.apply(github_app_installation_repository=wanted)
+    app.repositories.discard(granted.id)
+    assert run.apply(github_app_installation_repository=wanted) == {
+        "github_app_installation_repository.it": ["create"]
+    }
+    github.state.move(granted, "renamed-feedstock")
+    assert run.plan(github_app_installation_repository=wanted) == {
+        "github_app_installation_repository.it": ["create"]
+    }, "it is known by name: a rename looks like a loss"
+
+
+def test_the_last_repository_of_an_app_stays(run: Run, github: Standin) -> None:
+    github.state.add_repository("granted-feedstock")
+    app = github.state.add_installation("namespace")
+    wanted = {"it": {"installation_id": str(app.id), "repository": "granted-feedstock"}}
+    run.apply(github_app_installation_repository=wanted)
+    with pytest.raises(TofuFailure, match="last repository"):
+        run.apply()
+    assert len(app.repositories) == 1
 
 
 def test_secrets_and_variables_are_seen_by_those_selected(run: Run, github: Standin) -> None:

@@ -122,6 +122,10 @@ class Description:
             if status not in ANYWHERE:
                 yield f"status {status} is not described"
             described = self.document["error"]
+        if status >= 400 and isinstance(described, dict) and "oneOf" in described:
+            described = {
+                "anyOf": described["oneOf"]
+            }  # the alternatives of errors overlap: any object is both
         if described is None and status >= 400 and value is not None:
             described = self.document["error"]  # "Conflict" in prose: GitHub sends its usual form
         if described is None:

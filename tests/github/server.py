@@ -90,6 +90,9 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body in one packet: the second of two would wait for the other side's delayed acknowledgement (40 ms).
+    wbufsize = -1
+    disable_nagle_algorithm = True
     server: _Server
 
     def _serve(self) -> None:

@@ -314,9 +314,12 @@ class State:
         author: int | None = None,
         signature: tuple[str, str] | None = None,
     ) -> Commit:
-        """Write files (None removes one) to a branch; `signature`: name and address of the author."""
+        """Write files (None removes one) to a branch, a new one from the default branch.
+
+        `signature`: name and address of the author.
+        """
         branch = branch or repository.default_branch
-        before = repository.commit_at(branch)
+        before = repository.commit_at(branch) or repository.commit_at(repository.default_branch)
         tree = dict(before.files) if before else {}
         for path, content in files.items():
             if content is None:
