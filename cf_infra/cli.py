@@ -548,6 +548,79 @@ def explain(
     console.finish()
 
 
+# ------------------------------------------------------------------------------------------- the last mile
+
+Feedstock = Annotated[
+    str, typer.Argument(metavar="FEEDSTOCK", help="Without -feedstock; or a repository that has a grant.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only look: say what would be done, and show the diff.")]
+
+
+@app.command()
+def activate(
+    feedstock: Feedstock,
+    resource: Annotated[
+        str, typer.Argument(metavar="[RESOURCE]", help="Which one, where several are granted.", show_default=False)
+    ] = "",
+    root: Root = Path(),
+    dry_run: DryRun = False,
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="Make and register a feedstock token again.")
+    ] = False,
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Have a feedstock's jobs run on what it was granted: Cirun, the feedstock's token, a pull request to it.
+
+    What is done already is left as it is, so a run that broke off is finished by the next one.
+
+    \b
+    Examples:
+      cf-infra activate pytorch-cpu --dry-run
+      cf-infra activate pytorch-cpu gpu-large
+    """
+    from cf_infra import activation
+
+    options = activation.Options(root, _day(today), feedstock, resource, dry_run, new_token)
+    _last_mile(Console(form, quiet, no_color), activation.activate, options)
+
+
+@app.command()
+def deactivate(
+    feedstock: Feedstock,
+    root: Root = Path(),
+    dry_run: DryRun = False,
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Take back what `activate` did, as far as no grant asks for it any more.
+
+    Cirun is switched off after a repository's last grant; a pull request takes the lines out of the feedstock.
+
+    \b
+    Example:
+      cf-infra deactivate pytorch-cpu
+    """
+    from cf_infra import activation
+
+    options = activation.Options(root, _day(today), feedstock, dry_run=dry_run)
+    _last_mile(Console(form, quiet, no_color), activation.deactivate, options)
+
+
+def _last_mile(console: Console, run: Any, options: Any) -> None:
+    outcome = run(options, console.progress)
+    console.diagnostics(outcome.diagnostics)
+    text = outcome.markdown() if console.form is Format.MARKDOWN else outcome.text()
+    console.result(outcome.as_json(), text)
+    if options.dry_run:
+        console.hint("Nothing was changed, as --dry-run asks.")
+    console.finish()
+
+
 def main() -> None:
     """Run the command line; every fault ends here as a message and an exit code, never as a traceback."""
     # What is read stays until the end: looking for garbage among a million new objects cost a fifth of `check`.

@@ -160,6 +160,15 @@ def changes(asked: Wanted, files: Mapping[str, bytes | None]) -> list[FileChange
     return [change for change in (labels, settings) if change is not None]
 
 
+def choices(asked: Wanted, files: Mapping[str, bytes | None]) -> list[list[str]]:
+    """The labels of each platform that has none in use and several that would do: a person has to say which."""
+    try:
+        lacking = _used(asked, files.get(BUILD_CONFIG)).lacking
+    except CannotEdit:
+        return []
+    return [asked.labels[system] for system in lacking if len(asked.labels[system]) > 1]
+
+
 def _refusal(asked: Wanted, file: str, before: bytes | None, why: str) -> FileChange:
     lines = {part.file: part.text for part in feedstock_lines(_in_use(asked), asked.pull_requests)}
     text = lines.get(file, f"take out what names {listed(sorted(asked.known))}")
