@@ -34,9 +34,9 @@ demo: setup ## Grant, apply and revoke real servers in the sandbox on this machi
 	@$(python) demo/demo.py
 
 # What decides has no cloud in its way: it is covered by the quick tests alone.
-core := access capacity catalog check codes compile diagnostics github_files github_parts model names \
-        orphans parse plan report resolve \
-        rule rules_capacity rules_github rules_grants rules_stacks yaml12
+core := access capacity catalog chain check codes compile diagnostics feedstock feedstock_yaml github_files \
+        github_parts lastmile model names orphans parse people plan report resolve \
+        rule rules_capacity rules_github rules_grants rules_people rules_stacks yaml12
 comma := ,
 empty :=
 space := $(empty) $(empty)

@@ -178,7 +178,9 @@ def _refuse_without_grant(mile: Mile) -> None:
     what = mile.options.resource or "RESOURCE"
     detail = f"No entry of grants.yaml holds for {quote(mile.wanted.repository)} on {mile.options.today}."
     raise Failure(
-        Diagnostic("no-grant", detail=detail, hint=f"see why, and what to do:\ncf-infra explain {name} {what}")
+        Diagnostic(
+            "no-grant", detail=detail, hint=f"see why, and what to do:\ncf-infra explain {name} {what}"
+        )
     )
 
 
@@ -231,7 +233,9 @@ def _cirun(mile: Mile, active: bool) -> list[Step]:
 
 def _stays_on(mile: Mile) -> Step:
     names = listed(dict.fromkeys(name for grant in mile.wanted.grants for name in grant.resources))
-    return Step("cirun", State.DONE, f"Cirun stays as it is for {quote(mile.full_name)}: it still has {names}.")
+    return Step(
+        "cirun", State.DONE, f"Cirun stays as it is for {quote(mile.full_name)}: it still has {names}."
+    )
 
 
 def _is_active(cirun: Cirun, name: str) -> bool:
@@ -300,10 +304,13 @@ def _token(mile: Mile) -> list[Step]:
 
 
 _USUAL = [
-    [*"conda smithy generate-feedstock-token --unique-token-per-provider".split(), "--feedstock_directory"]
-    + ["{repository}", "--organization", "{organisation}"],
-    [*"conda smithy register-feedstock-token --unique-token-per-provider".split(), "--feedstock_directory"]
-    + ["{repository}", "--without-all", "--with-github-actions", "--organization", "{organisation}"],
+    line.split()
+    for line in (
+        "conda smithy generate-feedstock-token --unique-token-per-provider --feedstock_directory {repository} "
+        "--organization {organisation}",
+        "conda smithy register-feedstock-token --unique-token-per-provider --feedstock_directory {repository} "
+        "--without-all --with-github-actions --organization {organisation}",
+    )
 ]
 """As conda-forge/admin-requests calls them; `--token_repo` is the operators' own."""
 
@@ -399,13 +406,17 @@ def _not_there(mile: Mile, service: Github) -> list[Step]:
     there = service.repository(mile.wanted.repository)
     name = quote(mile.full_name)
     if there is None and not mile.wanted.grants:
-        return [Step("feedstock", State.DONE, f"{name} is not at GitHub, or cannot be seen: nothing to undo.")]
+        return [
+            Step("feedstock", State.DONE, f"{name} is not at GitHub, or cannot be seen: nothing to undo.")
+        ]
     if there is None:
         detail = f"{name} is not at GitHub, or the token may not see it."
         hint = "mend the name in grants.yaml, or look at the token's permissions"
         raise Failure(Diagnostic("not-at-github", detail=detail, hint=hint))
     if there.full_name.lower() != mile.full_name.lower():
-        detail = f"{name} is called {quote(there.full_name)} now. Nothing is changed there under the old name."
+        detail = (
+            f"{name} is called {quote(there.full_name)} now. Nothing is changed there under the old name."
+        )
         hint = "write its new name into grants.yaml, if that is meant"
         raise Failure(Diagnostic("not-at-github", detail=detail, hint=hint))
     if there.archived:
@@ -424,11 +435,9 @@ def _no_choice_left(mile: Mile, files: Mapping[str, bytes | None]) -> None:
 
 
 def _diff(change: FileChange) -> str:
-    before, after = ((raw or b"").decode().splitlines(keepends=True) for raw in (change.before, change.after))
-    names = [f"{side}/{change.file}" for side in "ab"]
-    return "".join(
-        f"{printable(line.rstrip())}\n" for line in difflib.unified_diff(before, after, *names, lineterm="\n")
-    )
+    before, after = ((raw or b"").decode().splitlines() for raw in (change.before, change.after))
+    lines = difflib.unified_diff(before, after, f"a/{change.file}", f"b/{change.file}", lineterm="")
+    return "".join(f"{printable(line.rstrip())}\n" for line in lines)
 
 
 def _by_hand(change: FileChange) -> Step:

@@ -69,7 +69,8 @@ def _verdict(found: Explanation) -> str:
     if not found.allowed:
         refusing = [step.step for step in found.chain if step.outcome is Outcome.NO]
         return f"No: {what}{whom} on {found.today} (see {', '.join(refusing)})."
-    rest = f", as far as the files tell (see {', '.join(found.unknown)})" if found.unknown else ""
+    told = "could be asked" if found.live else "the files tell"
+    rest = f", as far as {told} (see {', '.join(found.unknown)})" if found.unknown else ""
     return f"Yes: {what}{whom} on {found.today}{rest}."
 
 

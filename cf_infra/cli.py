@@ -520,6 +520,14 @@ def explain(
     ],
     resource: Annotated[str, typer.Argument(metavar="RESOURCE", help="A runner class or a label.")],
     user: Annotated[str | None, typer.Option("--user", metavar="LOGIN", help="Who starts the job.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Ask GitHub and Cirun, too.")] = False,
+    comment: Annotated[
+        str | None,
+        typer.Option(
+            "--comment", metavar="OWNER/REPO#N", help="Answer there, in one comment that later runs change."
+        ),
+    ] = None,
+    yes: Yes = False,
     root: Root = Path(),
     today: Today = None,
     maintainers: Maintained = None,
@@ -527,13 +535,16 @@ def explain(
     quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> None:
-    """Say whether a feedstock may use a resource, step by step, and what would change a no. Needs no network.
+    """Say whether a feedstock may use a resource, step by step, and what would change a no.
+
+    Needs no network without --live and --comment.
 
     \b
     Examples:
       cf-infra explain pytorch-cpu gpu-large
       cf-infra explain pytorch-cpu cirun-openstack-gpu-large --user h-vetinari
       cf-infra explain numpy gpu-large --format markdown
+      cf-infra explain numpy gpu-large --user their-login --live --comment conda-forge/numpy-feedstock#12
     """
     from cf_infra import answer
     from cf_infra.asked import Question
@@ -542,10 +553,32 @@ def explain(
 
     console = Console(form, quiet, no_color)
     question = Question(feedstock, resource, _day(today), user, _maintainers(maintainers))
-    found = explained(read_root(root), question)
+    files = read_root(root)
+    found = explained(files, question)
+    if live or comment is not None:
+        from cf_infra import live as asking
+
+        place = asking.place_of(comment) if comment is not None else None
+        found = asking.live(root, files, found, console.progress) if live else found
+        if place is not None:
+            _agreed(yes, f"Write this answer to {comment}, where everybody can read it?")
+            number = asking.comment(root, place, found, answer.markdown(found), console.progress)
+            console.result({"comment": {"place": comment, "id": number}}, "")
+            console.hint(f"The answer stands at {comment}.")
     text = answer.markdown(found) if form is Format.MARKDOWN else answer.terminal(found)
     console.result(found.as_json(), text)
     console.finish()
+
+
+def _agreed(yes: bool, question: str) -> None:
+    """Ensure that a person agreed; --yes is their answer where there is no terminal."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        detail = "What others will read is written only after a yes, and there is no terminal to ask at."
+        raise Failure(Diagnostic("usage", detail=detail, hint="look at the answer first, then add --yes"))
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
 
 
 # ------------------------------------------------------------------------------------------- the last mile
@@ -553,14 +586,19 @@ def explain(
 Feedstock = Annotated[
     str, typer.Argument(metavar="FEEDSTOCK", help="Without -feedstock; or a repository that has a grant.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only look: say what would be done, and show the diff.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only look: say what would be done, and show the diff.")
+]
 
 
 @app.command()
 def activate(
     feedstock: Feedstock,
     resource: Annotated[
-        str, typer.Argument(metavar="[RESOURCE]", help="Which one, where several are granted.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="[RESOURCE]", help="Which one, where several are granted.", show_default=False
+        ),
     ] = "",
     root: Root = Path(),
     dry_run: DryRun = False,

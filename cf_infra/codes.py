@@ -204,17 +204,6 @@ CODES: dict[str, Code] = {
     "still-there": _error(
         "Revoked, but still there", "After a revocation the cloud still shows what should be gone."
     ),
-    "no-token": _error(
-        "Token is missing",
-        "GitHub is asked with a token, and the variable that settings.yaml names is empty.",
-    ),
-    "token-lacks-scope": _error(
-        "Token lacks a scope", "GitHub's token may not do what the stack needs; the message names the scope."
-    ),
-    "not-at-github": _error(
-        "GitHub does not have it",
-        "An organisation, a repository or a secret is not there, or the token may not see it.",
-    ),
     "no-repository": _warning(
         "GitHub has no such repository",
         "A grant names a repository that is not there, or is called otherwise now.",

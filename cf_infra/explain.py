@@ -7,6 +7,7 @@ entries of others do not hinder it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -109,7 +110,8 @@ def _answer(case: Case, own: list[tuple[Found, Grant]]) -> Explanation:
         (e.line(), not _refusals(c)) for e, c in zip(entries, chains, strict=True) if e is not entries[best]
     ]
     entry = entries[best]
-    return _made(case, chains[best], entry.offers, entry.grant.pull_requests, tuple(rest))
+    made = _made(case, chains[best], entry.offers, entry.grant.pull_requests, tuple(rest))
+    return replace(made, grant=entry.grant, offers=entry.offers)
 
 
 def _made(

@@ -14,7 +14,7 @@ import yaml
 from cf_infra import yaml12
 
 Plain = Any
-"""A text, or nested lists of them: a document without its form. Mappings are lists of pairs, and may have a key twice."""
+"""A text, or nested lists of them: a document without its form. Mappings are lists of pairs; a key may be there twice."""
 
 
 class CannotEdit(Exception):
@@ -198,7 +198,7 @@ class Document:
         if isinstance(old, yaml.MappingNode):
             raise CannotEdit(f"`{section}: {key}` is a mapping")
         begin, end = self._end(name), self._end(old)
-        if isinstance(old, yaml.ScalarNode) or old.flow_style:
+        if isinstance(old, yaml.ScalarNode) or (isinstance(old, yaml.CollectionNode) and old.flow_style):
             begin = max(begin, self._begin(old))
         colon = self.text.find(":", self._end(name)) + 1
         begin = max(begin, colon)

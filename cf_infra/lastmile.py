@@ -147,6 +147,8 @@ def changes(asked: Wanted, files: Mapping[str, bytes | None]) -> list[FileChange
     """What is to be changed in a feedstock's two files; nothing if they are right."""
     build, config = files.get(BUILD_CONFIG), files.get(CONFIG)
     used: Used | None
+    labels: FileChange | None
+    settings: FileChange | None
     try:
         used = _used(asked, build)
     except CannotEdit as why:
@@ -245,8 +247,8 @@ def _change_labels(asked: Wanted, used: Used) -> None:
     if used.lacking or any(len(item) > 1 and set(item) & set(used.stale) for item in used.items):
         raise CannotEdit("it has labels of others already, and their selectors say which jobs they are for")
     kept = [line for line in lines if not _is_item(line, used.stale)]
-    meant = [item[0] if len(item) == 1 else item for item in used.items if item[0] not in used.stale]
-    document.rewrite(LABELS_KEY, kept, meant)
+    rest = [item[0] if len(item) == 1 else item for item in used.items if item[0] not in used.stale]
+    document.rewrite(LABELS_KEY, kept, rest)
 
 
 def _kept(asked: Wanted, used: Used) -> dict[System, list[str]]:

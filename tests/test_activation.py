@@ -100,11 +100,15 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
     state = State(ORG)
     state.add_member("operator", owner=True)
     state.add_token(TOKEN, "operator", scopes=["repo", "admin:org"])
-    state.add_repository("numpy-feedstock", files={CONFIG: CONFIG_BEFORE, "recipe/meta.yaml": "package: {}\n"})
+    state.add_repository(
+        "numpy-feedstock", files={CONFIG: CONFIG_BEFORE, "recipe/meta.yaml": "package: {}\n"}
+    )
     state.add_repository(".cirun")
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     with Standin(state) as github, CirunStandin(CirunState(github=state)) as cirun:
@@ -119,7 +123,9 @@ def test_there_and_back(world: World) -> None:
     assert world.is_active
     [pull] = world.pulls
     assert str(first["pull_request"]).endswith(f"/pull/{pull.number}")
-    assert "self_hosted: true" in str(world.file(CONFIG, BRANCH)) and "# kept" in str(world.file(CONFIG, BRANCH))
+    assert "self_hosted: true" in str(world.file(CONFIG, BRANCH)) and "# kept" in str(
+        world.file(CONFIG, BRANCH)
+    )
     assert LABEL in str(world.file(BUILD_CONFIG, BRANCH))
     assert pull.body is not None and "Rerender by hand" in pull.body and "https://example.org/1" in pull.body
     again = world.json("activate", "numpy")
