@@ -285,7 +285,10 @@ def _token(mile: Mile) -> list[Step]:
     commands = _commands(mile)
     how = "\n".join(_shown(command) for command in commands or _commands(mile, _USUAL))
     if not commands:
-        why = "settings.yaml names no commands in `feedstock_token`: this is what conda-forge uses."
+        why = (
+            "Whether it has a feedstock token is not known here: settings.yaml names no commands for that in "
+        )
+        why += "`feedstock_token`. These are conda-forge's:"
         return [Step("token", State.MANUAL, why, how)]
     record = mile.options.root / RECORDS / f"{mile.wanted.repository}.json"
     known = None if mile.options.new_token else _recorded(record)
@@ -303,14 +306,10 @@ def _token(mile: Mile) -> list[Step]:
     return [Step("token", State.DONE, "A feedstock token was made and registered.")]
 
 
+_NAMES = "--unique-token-per-provider --feedstock_directory {repository} --organization {organisation}"
 _USUAL = [
-    line.split()
-    for line in (
-        "conda smithy generate-feedstock-token --unique-token-per-provider --feedstock_directory {repository} "
-        "--organization {organisation}",
-        "conda smithy register-feedstock-token --unique-token-per-provider --feedstock_directory {repository} "
-        "--without-all --with-github-actions --organization {organisation}",
-    )
+    f"conda smithy generate-feedstock-token {_NAMES}".split(),
+    f"conda smithy register-feedstock-token {_NAMES} --without-all --with-github-actions".split(),
 ]
 """As conda-forge/admin-requests calls them; `--token_repo` is the operators' own."""
 
@@ -388,8 +387,8 @@ def _feedstock(mile: Mile, found: Outcome) -> list[Step]:
         name = mile.wanted.repository
         files = files_of(service, name)
         changed = lastmile.changes(mile.wanted, files)
-        found.diff = "".join(_diff(change) for change in changed if not change.refused)
         _no_choice_left(mile, files)
+        found.diff = "".join(_diff(change) for change in changed if not change.refused)
         steps = [_by_hand(change) for change in changed if change.refused]
         return [*_proposed(mile, service, files, changed, found), *steps]
     finally:

@@ -77,7 +77,7 @@ class Explanation:
     """The answer. `others`: lines of grants.yaml with entries under other conditions, and whether they allow it.
 
     `unread`: files that have faults, and that the answer did not need. `grant`, `offers`: the entry that the chain is
-    about, and what it opens. `live`: were GitHub and Cirun asked as well.
+    about (None: there is none), and what it opens. `live`: were GitHub and Cirun asked as well.
     """
 
     repository: str

@@ -104,7 +104,8 @@ def _answer(case: Case, own: list[tuple[Found, Grant]]) -> Explanation:
         (others if opened is None else entries).append(Entry(found, grant, opened or ()))
     chains = [_chain(case, entry) for entry in entries]
     if not chains:
-        return _made(case, _without_entry(case, others), case.offers, pull_requests=False)
+        made = _made(case, _without_entry(case, others), case.offers, pull_requests=False)
+        return replace(made, offers=case.offers)
     best = min(range(len(chains)), key=lambda i: _refusals(chains[i]))
     rest = [
         (e.line(), not _refusals(c)) for e, c in zip(entries, chains, strict=True) if e is not entries[best]

@@ -14,7 +14,7 @@ import yaml
 from cf_infra import yaml12
 
 Plain = Any
-"""A text, or nested lists of them: a document without its form. Mappings are lists of pairs; a key may be there twice."""
+"""A text, or nested lists of them: a document without its form. Mappings are lists of pairs."""
 
 
 class CannotEdit(Exception):
@@ -45,8 +45,6 @@ class Document:
             raise CannotEdit("YAML's readers do not agree on it") from None
         if self.root is not None and (not isinstance(self.root, yaml.MappingNode) or self.root.flow_style):
             raise CannotEdit("its top is no mapping with one key in a line")
-        if any(not isinstance(key, yaml.ScalarNode) for key, _ in self.pairs()):
-            raise CannotEdit("a key of it is no name")
         self.newline = "\r\n" if "\r\n" in self.text else "\n"
         self._starts = [0, *(found.end() for found in re.finditer("\n", self.text))]
 
@@ -136,10 +134,7 @@ class Document:
     # ------------------------------------------------------------------------------------------ the text
 
     def _pair(self, key: str, section: str | None) -> tuple[yaml.Node, yaml.Node]:
-        found = [pair for pair in self.pairs(section) if pair[0].value == key]
-        if len(found) != 1:
-            raise CannotEdit(f"`{key}` stands {len(found)} times in it")
-        return found[0]
+        return next(pair for pair in self.pairs(section) if pair[0].value == key)
 
     def _is_flow(self, section: str) -> bool:
         node = self.node(section)

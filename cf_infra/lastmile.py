@@ -225,7 +225,7 @@ def _labels(asked: Wanted, raw: bytes | None, used: Used) -> FileChange | None:
         _change_labels(asked, used)
     except CannotEdit as why:
         return _refusal(asked, BUILD_CONFIG, raw, str(why))
-    what = [f"takes out {listed(used.stale)}"] if used.stale else []
+    what = [f"names {listed(used.stale)} no more"] if used.stale else []
     added = [labels[0] for system, labels in asked.labels.items() if system in used.lacking]
     what += [f"has jobs run on {listed(added)}"] if added else []
     text = used.document.text
@@ -319,7 +319,7 @@ def _triggers(asked: Wanted, document: Document) -> list[str] | None:
 
 
 def _limit(asked: Wanted, document: Document) -> int | None:
-    """What `timeout_minutes` should be; None if it is right. A shorter time than the donor's is a feedstock's choice."""
+    """What `timeout_minutes` should be; None if it is right. Less than the donor's is a feedstock's choice."""
     most = minutes(o.offer for o in _in_use(asked))
     there = document.word("timeout_minutes", ACTIONS)
     if there is None or not there.isdecimal():
@@ -422,7 +422,7 @@ def _after_all() -> list[str]:
         "conda smithy rerender -c auto && git push",
         "```",
         "",
-        "After that, bots and automerge work as on other feedstocks.",
+        "If no self-hosted runners are left, bots and automerge work as on other feedstocks after that.",
     ]
 
 

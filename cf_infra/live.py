@@ -103,7 +103,12 @@ class _Asking:
         there = self._step(Step("repository", Outcome.UNKNOWN, ""), self._repository)
         yield there
         on_cirun = any(o.offer.via is Via.CIRUN and o.offer.label is not None for o in self.found.offers)
-        if self.found.grant is None or not on_cirun:
+        if not on_cirun:
+            return
+        if self.found.grant is None:
+            left = [self._step(Step("access-list", Outcome.UNKNOWN, ""), self._list_at_github)]
+            left.append(self._step(Step("cirun-list", Outcome.UNKNOWN, ""), self._list_at_cirun))
+            yield from (step for step in left if step.outcome is not Outcome.YES)
             return
         yield self._step(Step("access-list", Outcome.UNKNOWN, ""), self._list_at_github)
         self.say(f"asking Cirun about {self.full_name}")
@@ -215,6 +220,8 @@ class _Asking:
         stacks = [(n, s) for n, s in self.folder.inventory.stacks.items() if s.kind is Kind.GITHUB]
         where = _repository_of(stacks[0][1]) if stacks else ".cirun"
         read = self.github.file(where, ACCESS)
+        if read is None and self.found.grant is None:
+            return Step("access-list", Outcome.YES, "There is no list.")
         if read is None:
             why = f"{quote(where)} has no {ACCESS} at GitHub."
             return Step("access-list", Outcome.NO, why, remedies=(_APPLY,))
@@ -224,6 +231,8 @@ class _Asking:
 
     def _list_at_cirun(self) -> Step:
         data = self.cirun.access_list(self.organisation)
+        if data is None and self.found.grant is None:
+            return Step("cirun-list", Outcome.YES, "There is no list.")
         if data is None:
             return Step(
                 "cirun-list",
@@ -241,6 +250,10 @@ class _Asking:
         missing = [label for label in labels if label in expected and label not in there]
         if missing:
             why = f"{place} does not have {quote(self.repository)} at {listed(missing)}."
+            return Step(step, Outcome.NO, why, remedies=(_APPLY,))
+        left = [label for label in labels if label in there and label not in expected]
+        if left:
+            why = f"{place} has {quote(self.repository)} at {listed(left)}, although no entry of grants.yaml holds."
             return Step(step, Outcome.NO, why, remedies=(_APPLY,))
         if any(not _same(there.get(label, []), expected.get(label, [])) for label in labels):
             why = f"{place} has {quote(self.repository)} under other conditions than grants.yaml."
@@ -266,7 +279,7 @@ class _Asking:
         return Remedy("have it done", f"cf-infra activate {self.short} {self.found.resource}")
 
     def _feedstock(self) -> Iterator[Step]:
-        steps = [Step("conda-forge.yml", Outcome.UNKNOWN, ""), Step("labels", Outcome.UNKNOWN, "")]
+        steps = [Step("feedstock", Outcome.UNKNOWN, ""), Step("labels", Outcome.UNKNOWN, "")]
         try:
             found = {change.file: change for change in self._changes()}
             pull = self.github.pull(self.repository, BRANCH) if found else None
@@ -299,7 +312,7 @@ class _Asking:
             fix = Remedy("what it must say", change.lines, "yaml")
             why = f"The feedstock's {name} is not looked through: {change.refused}."
             return replace(step, why=why, remedies=(fix,))
-        why = f"The feedstock's {name} is not so far: what it lacks {_and(change.what)}."
+        why = f"The feedstock's {name} must change, so that it {_and(change.what)}."
         if pull is not None:
             fix = Remedy("merge what is open, and rerender by hand", pull.html_url, "text")
             return replace(step, outcome=Outcome.NO, why=f"{why} A pull request is open.", remedies=(fix,))

@@ -15,7 +15,7 @@ from test_explain import inert
 
 from cf_infra.feedstock import BUILD_CONFIG, CONFIG
 from cf_infra.feedstock_yaml import CannotEdit, Document
-from cf_infra.lastmile import Wanted, changes, proposal, wanted
+from cf_infra.lastmile import Wanted, changes, choices, proposal, wanted
 from cf_infra.model import Grant
 from cf_infra.parse import parse
 
@@ -88,8 +88,8 @@ def test_files_that_are_not_there_are_made() -> None:
     [
         (
             "# ours\nbot: {automerge: true}\nprovider:\n  win: azure  # slow\n  linux_64: azure # here\nosx: 1\n",
-            "# ours\nbot: {automerge: true}\nprovider:\n  win: azure  # slow\n  linux_64: github_actions # here\nosx: 1\n"
-            + NEW.partition("actions\n")[2],
+            "# ours\nbot: {automerge: true}\nprovider:\n  win: azure  # slow\n"
+            "  linux_64: github_actions # here\nosx: 1\n" + NEW.partition("actions\n")[2],
         ),
         (
             "provider: {win: azure}\n",
@@ -109,12 +109,12 @@ def test_files_that_are_not_there_are_made() -> None:
         ("# nothing yet\n", "# nothing yet\n" + NEW),
         (
             "github_actions:\n    # why\n    timeout_minutes: 360\n    triggers:\n      - push\n      - pull_request\n",
-            "github_actions:\n    # why\n    timeout_minutes: 720\n    triggers: [push]\n    self_hosted: true\n"
-            "provider:\n  linux_64: github_actions\n",
+            "github_actions:\n    # why\n    "
+            + "timeout_minutes: 720\n    triggers: [push]\n    self_hosted: true\n"
+            + NEW.partition("github_actions:")[0],
         ),
         (
-            "github_actions:\n  self_hosted: True\n  triggers: [push, workflow_dispatch]\n  timeout_minutes: 500\n"
-            "provider: {linux_64: github_actions}\n",
+            NEW.replace("[push]", "[push, workflow_dispatch]").replace("720", "500").replace("true", "True"),
             None,
         ),
         (
@@ -132,6 +132,50 @@ def test_files_that_are_not_there_are_made() -> None:
 )
 def test_conda_forge_yml_is_edited_in_place(before: str, after: str | None) -> None:
     assert config(ONE, before) == (before if after is None else after)
+
+
+def test_what_is_added_to_a_line_without_an_end() -> None:
+    assert config(ONE, "provider:").startswith("provider:\n  linux_64: github_actions\ngithub_actions:\n")
+
+
+def test_settings_in_braces_are_left_again() -> None:
+    """First, middle and last of a mapping in braces."""
+    text = "provider: {win: azure}\ngithub_actions: {max_parallel: 4, store_build_artifacts: true}\n"
+    there = edited(ONE, {CONFIG: text, BUILD_CONFIG: "a:\n  - 1\n"})
+    assert "store_build_artifacts: true, self_hosted: true, triggers: [push], timeout_minutes: 720}" in str(
+        there[CONFIG]
+    )
+    back = edited(NOBODY, {name: str(content) for name, content in there.items()})
+    assert back == {CONFIG: text, BUILD_CONFIG: "a:\n  - 1\n"}
+    first = "github_actions: {self_hosted: true, triggers: [push], timeout_minutes: 9, max_parallel: 4}\n"
+    assert (
+        edited(NOBODY, {CONFIG: first, BUILD_CONFIG: LABELS})[CONFIG] == "github_actions: {max_parallel: 4}\n"
+    )
+
+
+def test_a_comment_inside_of_braces_is_not_lost() -> None:
+    text = "github_actions: {self_hosted: true, # why\n  max_parallel: 4}\n"
+    found = changes(NOBODY, {CONFIG: text.encode(), BUILD_CONFIG: LABELS.encode()})
+    assert [change.refused for change in found if change.file == CONFIG] == [
+        "a comment stands inside of `self_hosted`"
+    ]
+
+
+def test_a_label_in_a_text_of_several_lines_or_nested_lists() -> None:
+    nested = f"github_actions_labels:\n  - - self-hosted\n    - {GPU}\n"
+    assert changes(ONE, {CONFIG: NEW.encode(), BUILD_CONFIG: nested.encode()}) == [], "it has its label"
+    [refused] = changes(NOBODY, {CONFIG: NEW.encode(), BUILD_CONFIG: nested.encode()})
+    assert "labels of others" in refused.refused
+    for odd in ("github_actions_labels: |\n  a\n  b\n", "github_actions_labels:\n  - [[a]]\n"):
+        [change] = changes(ONE, {CONFIG: NEW.encode(), BUILD_CONFIG: odd.encode()})
+        assert change.refused
+
+
+def test_a_choice_is_a_persons() -> None:
+    two = asked(grant("gpu-large", "cpu-large", stack="guest"))
+    assert choices(two, {}) == [["cirun-guest-gpu-large", "cirun-guest-cpu-large"]]
+    assert choices(two, {BUILD_CONFIG: b"github_actions_labels: [cirun-guest-cpu-large]\n"}) == []
+    assert choices(two, {BUILD_CONFIG: b"\t"}) == []
 
 
 def test_pull_requests_are_triggers_only_where_every_grant_allows_them() -> None:
@@ -251,6 +295,7 @@ HOSTILE = {
     "byte order mark": "\ufeffbot: 1\n",
     "a list as a key": "? [a]\n: b\n",
     "null written out": "provider: null\n",
+    "trigger is a mapping": "github_actions:\n  triggers: {push: true}\n",
 }
 
 

@@ -1,4 +1,4 @@
-"""`explain --live` and `--comment` against the stand-ins: the whole way of one feedstock, and whoever does not answer."""
+"""`explain --live` and `--comment` against the stand-ins: one feedstock's whole way, and who does not answer."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def whys(world: World, *more: str) -> dict[str, str]:
     return {step["step"]: step["why"] for step in chain}
 
 
-LIVE = ("repository", "access-list", "cirun-list", "cirun", "conda-forge.yml", "labels")
+LIVE = ("repository", "access-list", "cirun-list", "cirun", "feedstock", "labels")
 
 
 def test_the_whole_way_and_back(world: World) -> None:
-    """Granted, listed, activated, merged: yes at every link. Revoked, listed, deactivated, merged: no, and nothing left."""
+    """Granted, listed, activated, merged: yes at every link. Revoked and deactivated: no, and nothing left."""
     granted = outcomes(world)
     assert {step: granted[step] for step in LIVE} == {
         "repository": "yes",
         "access-list": "no",
         "cirun-list": "no",
         "cirun": "no",
-        "conda-forge.yml": "no",
+        "feedstock": "no",
         "labels": "no",
     }
     publish(world)
@@ -59,11 +59,13 @@ def test_the_whole_way_and_back(world: World) -> None:
     assert {step["outcome"] for step in done["chain"] if step["step"] in LIVE} == {"yes"}
 
     world.grants()
+    assert "although no entry of grants.yaml holds" in whys(world)["access-list"]
     publish(world)
     world("deactivate", "numpy")
     world.merge()
     revoked = world.json("explain", "numpy", "gpu-large", "--live")
     assert not revoked["allowed"]
+    assert [step["step"] for step in revoked["chain"] if step["outcome"] == "no"] == ["grant"]
     assert not world.is_active and LABEL not in str(world.file(BUILD_CONFIG))
     assert "self_hosted" not in str(world.file(CONFIG))
 
@@ -157,7 +159,7 @@ def test_words_of_a_service_are_inert(world: World) -> None:
 def test_hostile_files_of_the_feedstock_are_unknown_and_shown_as_text(world: World) -> None:
     world.github.state.commit(world.numpy, {CONFIG: "a: &x <b>\nb: *x\n", BUILD_CONFIG: "\t[@all\n"}, "Evil")
     found = outcomes(world)
-    assert (found["conda-forge.yml"], found["labels"]) == ("unknown", "unknown")
+    assert (found["feedstock"], found["labels"]) == ("unknown", "unknown")
 
 
 def test_without_live_nobody_is_asked(world: World) -> None:
