@@ -110,7 +110,7 @@ def test_files_that_are_not_there_are_made() -> None:
         (
             "github_actions:\n    # why\n    timeout_minutes: 360\n    triggers:\n      - push\n      - pull_request\n",
             "github_actions:\n    # why\n    "
-            + "timeout_minutes: 720\n    triggers: [push]\n    self_hosted: true\n"
+            "timeout_minutes: 720\n    triggers: [push]\n    self_hosted: true\n"
             + NEW.partition("github_actions:")[0],
         ),
         (
