@@ -34,9 +34,10 @@ demo: setup ## Grant, apply and revoke real servers in the sandbox on this machi
 	@$(python) demo/demo.py
 
 # What decides has no cloud in its way: it is covered by the quick tests alone.
-core := access capacity catalog chain check codes compile diagnostics feedstock feedstock_yaml github_files \
-        github_parts lastmile model names orphans parse people plan report resolve \
-        rule rules_capacity rules_github rules_grants rules_people rules_stacks yaml12
+core := access admin_requests answer asked capacity catalog chain changes check codes compile diagnostics edit \
+        explain feedstock feedstock_yaml github_files github_parts lastmile model names orphans parse people plan \
+        report resolve rule rules_capacity rules_github rules_grants rules_people rules_stacks selection \
+        steps_grant steps_offer steps_people yaml12
 comma := ,
 empty :=
 space := $(empty) $(empty)

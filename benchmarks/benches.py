@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from benchmarks.measure import (
     seconds_text,
     spread,
 )
-from benchmarks.table import Row, digits, plain, share_of, times, times_faster
+from benchmarks.table import Row, digits, is_busy, plain, share_of, times, times_faster
 
 COMPILE_AT_LEAST = 100.0
 """Times faster than cdktn, 10,000 machines, from the resolved stack to files."""
@@ -36,15 +36,25 @@ COMPILE_PROCESS_AT_LEAST = 25.0
 """The same as whole processes: start, import, read the resolved stack, make the servers, write."""
 CHECK_AT_MOST = 0.2
 """Of the time that PyYAML's CSafeLoader needs to read the same 10,000 grants."""
+EXPORT_AT_MOST = 1.0
+"""Of the time that PyYAML's CSafeLoader needs to read back what was exported, 10,000 policies."""
+HISTORY_AT_MOST_SECONDS = 1.0
+"""`cf-infra import requests` of the real history from an empty grants.yaml: CPU seconds of the best run."""
 GROWTH_AT_MOST = 12.0
 """Times what 10,000 grants cost, for 100,000."""
 PEAK_AT_MOST_MB = 1000.0
 HELP_AT_MOST_SECONDS = 0.3
 """More than `python -c pass`."""
 HELP_ROUNDS = 10
+EXPLAIN_AT_MOST_SECONDS = 0.3
+"""The whole process, on the repository's own grants."""
+EXPLAIN_LARGE_AT_MOST_SECONDS = 1.5
+"""The whole process, on 100,000 grants."""
 
 OURS = Path(__file__).with_name("ours.py")
 COMPILE = Path(__file__).with_name("compile_resolved.py")
+PROJECT = Path(__file__).resolve().parents[1]
+HISTORY = PROJECT / "tests" / "data" / "access-requests-2023-2025.jsonl"
 CF_INFRA = Path(sys.executable).with_name("cf-infra")
 
 
@@ -165,6 +175,77 @@ def check_against_reading(bench: Bench) -> list[Row]:
     ]
 
 
+# ------------------------------------------------------------------------------------------------- access
+
+
+def export_against_reading(bench: Bench) -> list[Row]:
+    """From files to Cirun's access list of 10,000 policies, against PyYAML that reads the list back."""
+    say("export: 10,000 policies")
+    root = roots.on_demand(bench.fresh("export-10000"), 10_000)
+    peers = bench.peers()
+    inside("export", root, bench.folder)
+    file = bench.folder / "access.yml"
+    found = rounds(
+        {
+            "cf-infra, in process": lambda: inside("export", root, bench.folder),
+            "PyYAML CSafeLoader": lambda: run(peers.pypi("read_yaml.py", file)),
+            "cf-infra export access": lambda: command(
+                "export", "access", "--root", root, "--today", roots.TODAY.isoformat()
+            ),
+        },
+        bench.rounds,
+        say,
+    )
+    theirs = found["PyYAML CSafeLoader"]
+    if any(sample.said["entries"] != 10_000 for sample in theirs):
+        raise BenchError(f"{file} does not hold 10,000 policies.")
+    ours = insides(found["cf-infra, in process"])
+    return [
+        share_of("export", "export 10,000: PyYAML reads", ours, insides(theirs), EXPORT_AT_MOST),
+        share_of("export", "  as whole processes", found["cf-infra export access"], theirs, None),
+    ]
+
+
+def import_of_history(bench: Bench) -> list[Row]:
+    """All requests of 2023 to 2025 into an empty grants.yaml, against an interpreter that does nothing."""
+    say("history: the requests of 2023 to 2025")
+    found = rounds(
+        {
+            "cf-infra import requests": lambda: _imported_anew(bench),
+            "python -c pass": lambda: run([sys.executable, "-c", "pass"]),
+        },
+        max(bench.rounds, HELP_ROUNDS),
+        lambda _line: None,
+    )
+    ours, bare = found["cf-infra import requests"], found["python -c pass"]
+    ratio = ratios(clock(ours), clock(bare))
+    row = Row(
+        bench="history",
+        what="import history: python",
+        ours=seconds_text(spread(clock(ours)).median),
+        peer=seconds_text(spread(clock(bare)).median),
+        ratio=times(ratio.median),
+        between=f"{digits(ratio.low)}-{digits(ratio.high)}",
+        cpu_ratio=times(ratios(cpu(ours), cpu(bare)).median),
+        target=f"< {HISTORY_AT_MOST_SECONDS:g} s",
+        met=min(cpu(ours)) < HISTORY_AT_MOST_SECONDS,  # the clock tells how busy the machine is
+        numbers={"ours": [plain(s) for s in ours], "peer": [plain(s) for s in bare]},
+    )
+    return [row]
+
+
+def _imported_anew(bench: Bench) -> Sample:
+    root = bench.fresh("history")
+    for name in ("stacks", "users"):
+        shutil.copytree(PROJECT / name, root / name)
+    sample = command(
+        "import", "requests", HISTORY, "--quiet", "--root", root, "--today", roots.TODAY.isoformat()
+    )
+    if not (root / "grants.yaml").is_file():
+        raise BenchError("The history was not imported.")
+    return sample
+
+
 # -------------------------------------------------------------------------------------------------- growth
 
 
@@ -235,3 +316,48 @@ def help_text(bench: Bench) -> list[Row]:
         numbers={"ours": [plain(s) for s in ours], "peer": [plain(s) for s in bare]},
     )
     return [row]
+
+
+# ------------------------------------------------------------------------------------------------- explain
+
+READ_ALL = "import sys, ryaml; ryaml.loads(open(sys.argv[1]).read())"
+
+
+def explain(bench: Bench) -> list[Row]:
+    """`cf-infra explain` on the repository's own grants, and on 100,000 against a parser that only reads them."""
+    say("explain: the repository's grants, and 100,000")
+    root = roots.on_demand(bench.fresh("explain-100000"), 100_000)
+    today = roots.TODAY.isoformat()
+    found = rounds(
+        {
+            "repository": lambda: command(
+                "explain", "pytorch-cpu", "gpu-large", "--user", "h-vetinari", "--root", OURS.parents[1]
+            ),
+            "python -c pass": lambda: run([sys.executable, "-c", "pass"]),
+            "100,000": lambda: command("explain", "package-090000", "gpu", "--root", root, "--today", today),
+            "100,000, no entry": lambda: command(
+                "explain", "package-09000", "gpu", "--root", root, "--today", today
+            ),
+            "ryaml": lambda: run([sys.executable, "-c", READ_ALL, root / "grants.yaml"]),
+        },
+        max(bench.rounds, HELP_ROUNDS),
+        lambda _line: None,
+    )
+    bare, reader = found["python -c pass"], found["ryaml"]
+    small, large = EXPLAIN_AT_MOST_SECONDS, EXPLAIN_LARGE_AT_MOST_SECONDS
+    return [
+        _whole_process("explain: python -c pass", found["repository"], bare, small),
+        _whole_process("explain 100,000: ryaml", found["100,000"], reader, large),
+        _whole_process("  a name that is not there", found["100,000, no entry"], reader, large),
+    ]
+
+
+def _whole_process(what: str, ours: list[Sample], peer: list[Sample], at_most: float) -> Row:
+    """A row whose target is a time by the clock. The best run counts: so short a one is often held up as a whole."""
+    row = share_of("explain", what, ours, peer, None)
+    best, of_cpu = min(clock(ours)), spread(cpu(ours)).median
+    target = f"< {at_most * 1000:.0f} ms" if at_most < 1 else f"< {at_most:g} s"
+    told = f"{what.strip()}: best {seconds_text(best)} by the clock, {seconds_text(of_cpu)} of CPU."
+    if best < at_most or not is_busy():
+        return replace(row, target=target, met=best < at_most, remark=told)
+    return replace(row, target=target, remark=f"{told} The machine was busy, so that is no answer.")

@@ -1,4 +1,4 @@
-"""cf-infra's own part of a measurement, in a process of its own: python ours.py check|everything ROOT.
+"""cf-infra's own part of a measurement, in a process of its own: python ours.py PART ROOT (parts: PARTS below).
 
 It prints the seconds of the part that is compared, as the peers do: without start-up, imports and reading of files.
 compile_resolved.py is its neighbour for compiling.
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
 from benchmarks.roots import TODAY  # noqa: E402
-from cf_infra import project  # noqa: E402
+from cf_infra import access, project  # noqa: E402
 from cf_infra.diagnostics import has_errors  # noqa: E402
 from cf_infra.files import read_root  # noqa: E402
 
@@ -40,12 +40,25 @@ def everything(root: Path) -> Callable[[], None]:
     return measured
 
 
+def export(root: Path, outdir: Path) -> Callable[[], None]:
+    """From the bytes of all files to the file .access.yml."""
+    files = read_root(root)
+
+    def measured() -> None:
+        folder = project.from_files(root, files, TODAY)
+        _sound(folder)
+        text = access.access_text(access.export_access(folder.resolved(), folder.inventory))
+        (outdir / "access.yml").write_text(text, encoding="utf-8")
+
+    return measured
+
+
 def _sound(folder: project.Folder) -> None:
     if has_errors(folder.diagnostics):
         raise SystemExit(f"the generated folder has errors: {folder.diagnostics[0]}")
 
 
-PARTS = {"check": check_only, "everything": everything}
+PARTS = {"check": check_only, "everything": everything, "export": export}
 
 
 def main() -> None:

@@ -23,7 +23,10 @@ from tools.talk import end_on_sigterm  # noqa: E402
 
 BENCHES: Mapping[str, Callable[[benches.Bench], list[table.Row]]] = {
     "help": benches.help_text,
+    "explain": benches.explain,
     "check": benches.check_against_reading,
+    "export": benches.export_against_reading,
+    "history": benches.import_of_history,
     "growth": benches.growth,
     "compile": benches.compile_dedicated,
     "apply": applying.apply_against_bare,

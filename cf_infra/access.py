@@ -7,7 +7,6 @@ control says which policies open a resource; a resource that is listed twice mea
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +18,7 @@ from pydantic import Field
 from cf_infra import yaml12
 from cf_infra.catalog import Catalog
 from cf_infra.diagnostics import Diagnostic, Failure, nearest, some
+from cf_infra.edit import scalar as scalar
 from cf_infra.model import (
     Frozen,
     Grant,
@@ -34,7 +34,7 @@ from cf_infra.model import (
     Via,
 )
 from cf_infra.names import flavor_name, image_name
-from cf_infra.parse import GRANTS, is_mapping, place, texts, validated
+from cf_infra.parse import is_mapping, place, texts, validated
 from cf_infra.people import terms_of, with_access
 from cf_infra.resolve import Access, Resolved
 
@@ -234,20 +234,6 @@ def _merged_order(lists: list[tuple[str, ...]]) -> list[str]:
 
 # --------------------------------------------------------------------------------------------- as YAML text
 
-_PLAIN = re.compile(r"^[A-Za-z][A-Za-z0-9_./:@+-]*$")
-_WORDS = frozenset("true false null yes no on off y n".split())
-
-
-def scalar(value: str | bool | int) -> str:
-    """A value as YAML 1.1 and 1.2 both read it: plain where that is safe, else in double quotes."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if _PLAIN.match(value) and not value.endswith(":") and value.lower() not in _WORDS:
-        return value
-    return yaml12.quoted(value)
-
 
 def access_text(access: AccessList) -> str:
     """.access.yml: the same list, the same bytes."""
@@ -314,9 +300,9 @@ def _runner(name: str, stack: Stack, runner_class: str, offer: Offer) -> str | N
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import does: the text to add to grants.yaml, the ids that are new, and those that change nothing."""
+    """What an import does: the entries to add to grants.yaml, the ids that are new, and those that change nothing."""
 
-    text: str
+    entries: list[Grant]
     added: list[str]
     known: list[str]
 
@@ -330,8 +316,9 @@ def import_access(
     """
     names = {s.donor.terms.url: s.donor.terms.users for s in inventory.stacks.values() if s.donor.terms.users}
     resources = access.resources_of()
+    _ensure_labels_are_no_classes(resources, offers)
     have = {_meaning(grant) for grant in inventory.grants.values()}
-    added, known, blocks = [], [], []
+    added, known, entries = [], [], []
     for policy in access.policies:
         labels = [_named(label, offers, classes) for label in resources[policy.id]]
         terms = names.get(policy.users_from_json) if policy.users_from_json else None
@@ -340,8 +327,30 @@ def import_access(
             known.append(policy.id)
         else:
             added.append(policy.id)
-            blocks.append(grant_text(entry))
-    return Imported("".join(blocks), added, known)
+            entries.append(entry)
+    return Imported(entries, added, known)
+
+
+def _ensure_labels_are_no_classes(resources: Mapping[str, list[str]], offers: Catalog) -> None:
+    """A resource is a class or a label, and a label that is also a class would come out as that class's label."""
+    faults = []
+    for label in dict.fromkeys(name for names in resources.values() for name in names):
+        found = [o for o in offers.offers(label) if o.runner_class == label and o.offer.label != label]
+        if found:
+            named = f"its label is `{found[0].offer.label}`" if found[0].offer.label else "it has no label"
+            faults.append(
+                Diagnostic(
+                    "label-is-a-class",
+                    file=f"stacks/{found[0].stack}.yaml",
+                    path=("offers", label),
+                    on_key=True,
+                    label="also a label of the list",
+                    detail=f"The list opens `{label}`, which is a class of `{found[0].stack}` here, and {named}.",
+                    hint="name the class otherwise, or give it the label that the list has",
+                )
+            )
+    if faults:
+        raise Failure(*faults)
 
 
 def _named(label: str, offers: Catalog, classes: bool) -> str:
@@ -383,54 +392,3 @@ def _meaning(grant: Grant) -> tuple[object, ...]:
         grant.terms_url,
         grant.pull_requests,
     )
-
-
-def grant_text(grant: Grant) -> str:
-    """One entry as it stands in grants.yaml; what is at its default is left out."""
-    values = grant.model_dump(exclude_defaults=True, mode="json")
-    order = [
-        "feedstock",
-        "repo",
-        "resources",
-        *(k for k in values if k not in ("feedstock", "repo", "resources")),
-    ]
-    lines = [f"{key}: {_value(values[key])}" for key in order if key in values]
-    if not grant.resources:
-        lines.insert(1, "resources: []")
-    return "".join(f"{'  - ' if i == 0 else '    '}{line}\n" for i, line in enumerate(dict.fromkeys(lines)))
-
-
-def _value(value: object) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(scalar(item) for item in value)}]"
-    return scalar(value) if isinstance(value, (str, bool, int)) else scalar(str(value))
-
-
-def appended(text: str, entries: str) -> str:
-    """grants.yaml with entries added at its end; no line of another entry is touched.
-
-    Raises Failure where the file is not written as a block list that ends it.
-    """
-    if not entries:
-        return text
-    if not text.strip():
-        return f"version: 1\ngrants:\n{entries}"
-    empty = re.search(r"^(grants:)[ \t]*\[[ \t]*\]([ \t]*(?:#.*)?)$", text, re.MULTILINE)
-    if empty:
-        return text[: empty.start()] + empty[1] + empty[2] + "\n" + entries.rstrip("\n") + text[empty.end() :]
-    indent = yaml12.indent_of_entries(text)
-    head = re.search(r"^grants:", text, re.MULTILINE)
-    if indent is None or head is None or re.search(r"^[^\s#-]", text[head.end() :], re.MULTILINE):
-        raise Failure(
-            Diagnostic(
-                "bad-value",
-                file=GRANTS,
-                path=("grants",),
-                on_key=True,
-                label="entries are added below it",
-                detail="Entries can be added only where `grants:` is the last key, with one entry under another.",
-                hint="write it so, and try again",
-            )
-        )
-    shifted = "".join(f"{indent}{line[2:]}" for line in entries.splitlines(keepends=True))
-    return text + ("" if text.endswith("\n") else "\n") + shifted

@@ -14,7 +14,7 @@ from cf_infra.diagnostics import Diagnostic, Failure, Path, has_errors, some
 from cf_infra.model import Grant, Inventory, Stack, Terms, UsersFile
 from cf_infra.parse import GRANTS
 from cf_infra.people import Maintainers, terms_of
-from cf_infra.selection import ENDING, Found
+from cf_infra.selection import ENDING, Entries, Found
 
 A_YEAR = timedelta(days=365)
 
@@ -34,7 +34,7 @@ class Question:
 class Surroundings:
     """Everything but the entries: what is offered, by whom, to which people; and what of it cannot be read."""
 
-    raw: bytes
+    entries: Entries
     inventory: Inventory
     texts: Mapping[str, str]
     faults: list[Diagnostic]
@@ -85,12 +85,12 @@ def stack_file(name: str) -> str:
     return f"stacks/{name}.yaml"
 
 
-def surroundings(files: Mapping[str, bytes]) -> Surroundings:
-    """All files of a root folder without the entries."""
+def surroundings(entries: Entries, files: Mapping[str, bytes]) -> Surroundings:
+    """What the other files of a root folder say."""
     others = {name: raw for name, raw in files.items() if name not in (GRANTS, parse.OVERRIDES)}
     parsed = parse.parse({**others, GRANTS: b"version: 1\ngrants: []\n"})
     texts = {name: text for name, text in parsed.texts.items() if name != GRANTS}
-    return Surroundings(files[GRANTS], parsed.inventory, texts, parse.place(parsed.diagnostics, texts))
+    return Surroundings(entries, parsed.inventory, texts, parse.place(parsed.diagnostics, texts))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -11,15 +11,25 @@ from typing import Any
 
 import orjson
 
-from cf_infra import github_look, github_parts
-from cf_infra.access import AccessList
+from cf_infra import github_look, github_parts, proposal
+from cf_infra.access import AccessList, read_access
 from cf_infra.compile import compile_access
 from cf_infra.deployment import Deployment, InventoryFile, load_proven, resources
 from cf_infra.diagnostics import Diagnostic, Failure
-from cf_infra.github_files import ACCESS, grants_of, key_of_row, narrowed, rows, values, withheld_files
+from cf_infra.github import Github, Repository
+from cf_infra.github_files import (
+    ACCESS,
+    RUNNERS,
+    grants_of,
+    key_of_row,
+    lists,
+    narrowed,
+    rows,
+    values,
+    withheld_files,
+)
 from cf_infra.github_login import GithubLogin
 from cf_infra.github_parts import APP, FILE, GROUP, SECRET, SORTS, VARIABLE, Divider
-from cf_infra.github_rest import Github
 from cf_infra.model import Delivery, GithubAccess, Kind
 from cf_infra.plan import Divide
 from cf_infra.project import CLOUD_VALUES, Folder
@@ -69,7 +79,7 @@ class AtGithub:
 
     def hidden(self) -> Iterable[str]:
         """The token."""
-        return [self.login.token]
+        return [self.login.token.value]
 
     def compiled(self) -> dict[str, bytes]:
         """The stack's folder as it must be."""
@@ -82,11 +92,11 @@ class AtGithub:
 
     def connected(self) -> AbstractContextManager[Any]:
         """A client; the first question shows whether its token is taken."""
-        return closing(Github(self.login, self.say))
+        return closing(self.login.client(self.say))
 
     def identity(self, connection: Github) -> str:
         """The organisation's number at this GitHub: a name can be taken over, a number cannot."""
-        return f"{self.login.api}/{connection.organisation()['id']}"
+        return f"{self.login.api}/{connection.account().id}"
 
     # ------------------------------------------------------------------------------------------- plan
 
@@ -97,7 +107,25 @@ class AtGithub:
     def look(self, connection: Github, state: Mapping[str, Any], destroy: bool) -> Found:
         """What is there and in no state, the numbers of repositories, and what nobody declared."""
         looked = github_look.Look(connection, self.login, self.values(), _known(state), destroy)
-        return looked.app() if self.stack.stack.kind is Kind.APP else looked.organisation()
+        if self.stack.stack.kind is Kind.APP:
+            return looked.app()
+        return looked.organisation() if self.direct else self._proposing(connection, looked, destroy)
+
+    def _proposing(self, connection: Github, looked: github_look.Look, destroy: bool) -> Found:
+        """As a look, with what a pull request would do to the lists."""
+        wanted = {} if destroy else self._lists()
+        looked.see(self.github.repository, (ACCESS, RUNNERS))
+        found, classes = looked.organisation(), self._classes()
+        before = github_look.access_list(connection, self.github.repository)
+        after = read_access(wanted[ACCESS], ACCESS) if wanted else AccessList()
+        return replace(
+            found,
+            items=proposal.items(connection, self.github.repository, wanted, classes),
+            pairs=(proposal.pairs(before, classes), proposal.pairs(after, classes)),
+        )
+
+    def _lists(self) -> dict[str, bytes]:
+        return lists(self.folder.resolved(), self.folder.inventory)
 
     def owners(self) -> dict[str, tuple[str, ...]]:
         """Repositories of an app belong to their grants."""
@@ -142,7 +170,7 @@ class AtGithub:
 
     def findings(self, shown: Mapping[str, Any]) -> list[Diagnostic]:
         """What somebody else changed since our last apply."""
-        changed = github_parts.foreign_changes(shown, self._divider())
+        changed = github_parts.foreign_changes(shown, self._divider(), self.direct)
         if not changed:
             return []
         more = len(changed) - SHOWN_AT_MOST
@@ -160,10 +188,12 @@ class AtGithub:
         return github_parts.listed_pairs(shown, self._classes())
 
     def by_hand(self, grants: Iterable[str]) -> list[str]:
-        """What the vendor's programs cannot take back."""
+        """What the vendor's programs cannot take back, and pull requests that wait."""
         app = self.stack.stack.app
         if app is None:
-            return []
+            waits = proposal.load(self.deployment) if self._proposes else proposal.Pending()
+            text = f"merge {waits.url}: until then the access list opens"
+            return [f"{text} {grant}" for grant in grants if grant in waits.still]
         return [f"{app.vendor}: {step} ({grant})" for grant in grants for step in app.by_hand]
 
     def words(self) -> dict[str, str]:
@@ -195,7 +225,7 @@ class AtGithub:
         now = self._now(state)
         if now.get("files"):
             found = {path: connection.file(self.github.repository, path) for path in now["files"]}
-            now["files"] = {path: file[1] for path, file in found.items() if file is not None}
+            now["files"] = {path: file.content.decode() for path, file in found.items() if file is not None}
         left = narrowed(self.values(), now)
         return left if left != narrowed(now, now) else None
 
@@ -238,26 +268,53 @@ class AtGithub:
     def seen(self, connection: Github, saved: Record) -> dict[str, str]:
         """The hashes of the lists."""
         found = {path: connection.file(self.github.repository, path) for path in saved.seen}
-        return {path: file[0] if file else "" for path, file in found.items()}
+        return {path: file.sha if file else "" for path, file in found.items()}
 
     def take_back(self, destroy: bool) -> None:
         """Lists are OpenTofu's here; `less` is what goes before machines do."""
 
     def clear(self, connection: Any, saved: Record, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Nothing of ours is ever in no state and in the way: what is there is adopted."""
+        """Give runner groups back what the state says they have: the provider does not look at it again."""
+        if not saved.strays:
+            return
+        known = _known(state())
+        for group in connection.runner_groups():
+            mine = known.get((GROUP, group.name))
+            if f"{GROUP}/{group.name}" in saved.strays and mine is not None:
+                self.say(f"undoing what somebody else did to the runner group {group.name}")
+                connection.regroup(group.id, [int(i) for i in mine.get("selected_repository_ids") or ()])
 
     def faults(self, connection: Any) -> list[Diagnostic]:
         """The provider tells what GitHub said."""
         del connection
         return []
 
+    @property
+    def _proposes(self) -> bool:
+        return self.stack.stack.kind is Kind.GITHUB and not self.direct
+
     def give(self, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:
-        """Nothing is handed out."""
-        del tofu, after
-        return []
+        """Propose the lists, where they go by pull request."""
+        del tofu
+        if not self._proposes:
+            return []
+        wanted = {path: raw.decode() for path, raw in self._lists().items()}
+        withheld = self.stack.access.keys() - after.access.keys()
+        if withheld:
+            with self.connected() as github:
+                now = github.file(self.github.repository, RUNNERS)
+            known = {RUNNERS: now.content.decode()} if now else {}
+            wanted = withheld_files(wanted, known, set(withheld), self._classes())
+        return self._propose({path: text.encode() for path, text in wanted.items()})
+
+    def _propose(self, wanted: Mapping[str, bytes]) -> list[Diagnostic]:
+        with self.connected() as github:
+            return proposal.propose(github, self.deployment, self.github.repository, wanted, self._classes())
 
     def withdraw(self) -> None:
-        """Nothing was handed out."""
+        """Propose that the lists go, where they came by pull request."""
+        if self._proposes:
+            self._propose({})
 
     def holds(self, state: Mapping[str, Any]) -> list[JSON]:
         """Who is named in lists, groups, selections and at the app, by the state."""
@@ -295,9 +352,9 @@ class AtGithub:
     ) -> dict[str, list[Check]]:
         """For each grant that ended, every place that named its repository and should not any more."""
         there = {_place(row) for row in after.holds}
-        ended = before.access.keys() - after.access.keys()
-        ask = Ask(connection, self.login.organisation, self.github.repository)
-        found: dict[str, list[Check]] = {}
+        ended = set(before.access.keys() - after.access.keys())
+        ask = Ask(connection, self.github.repository)
+        found = self._proposed(ask, ended) if self._proposes else {}
         for row in before.holds:
             if _place(row) in there:
                 continue
@@ -305,6 +362,23 @@ class AtGithub:
             for grant in sorted(ended.intersection(row["grants"])) or [repository]:
                 label = f"{place}, {name}" if place == "access list" else f"{place} {name}"
                 found.setdefault(grant, []).append((label, partial(ask.still, place, name, repository)))
+        return found
+
+    def _proposed(self, ask: Ask, ended: set[str]) -> dict[str, list[Check]]:
+        """The access list's part, where people merge it: what waits is told by `by_hand`, the rest is asked."""
+        waits, catalog = proposal.load(self.deployment), self.folder.resolved().catalog
+        found: dict[str, list[Check]] = {}
+        for grant in sorted({*ended, *waits.settled}):
+            repository, _, resource = grant.partition("/")
+            labels = {o.offer.label or resource for o in catalog.offers(resource)} or {resource}
+            found[grant] = (
+                []
+                if grant in waits.still
+                else [
+                    (f"access list, {label}", partial(ask.still, "access list", label, repository))
+                    for label in sorted(labels)
+                ]
+            )
         return found
 
 
@@ -316,10 +390,10 @@ def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["place"], row["name"], row["repository"]
 
 
-def _known(state: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """(type, index) of what the state has."""
+def _known(state: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """What the state has, by (type, index)."""
     return {
-        (r["type"], str(r.get("index", "")))
+        (r["type"], str(r.get("index", ""))): r["values"]
         for r in resources(state.get("values") or {})
         if r.get("mode") == "managed"
     }
@@ -328,42 +402,42 @@ def _known(state: Mapping[str, Any]) -> set[tuple[str, str]]:
 class Ask:
     """Asks GitHub itself whether a repository is still named somewhere; each list is fetched once a try."""
 
-    def __init__(self, connection: Github, organisation: str, repository: str) -> None:
+    def __init__(self, connection: Github, repository: str) -> None:
         self._github = connection
-        self._org = f"/orgs/{organisation}/actions"
         self._repository = repository
-        self._named = cache(self._read)
+        self.named = cache(self._read)
 
     def still(self, place: str, name: str, repository: str) -> bool:
         """Is it there? Asked again for some seconds before the answer is yes."""
         for pause in (*TRIES, None):
-            if repository.lower() not in self._named(place, name):
+            if repository.lower() not in self.named(place, name):
                 return False
             if pause is not None:
                 time.sleep(pause)
-                self._named.cache_clear()
+                self.named.cache_clear()
         return True
 
     def _read(self, place: str, name: str) -> frozenset[str]:
         """The repositories that are named there now, in small letters."""
         return frozenset(repository.lower() for repository in self._names(place, name))
 
-    def _names(self, place: str, name: str) -> Iterator[str]:
+    def _names(self, place: str, name: str) -> Iterable[str]:
         if place == "access list":
-            found = self._github.file(self._repository, ACCESS)
-            listed = github_parts.listed(found[1] if found else None)
-            if listed is None:
-                raise Failure(github_look.unreadable(self._repository))
-            yield from (repository for repository, label, _ in rows(listed) if label == name)
-            return
-        path = self._path(place, name)
-        yield from (str(row["name"]) for row in (self._github.all(path, "repositories") if path else ()))
+            listed = github_look.access_list(self._github, self._repository)
+            return [repository for repository, label, _ in rows(listed) if label == name]
+        return [repository.name for repository in self._selected(place, name)]
 
-    def _path(self, place: str, name: str) -> str | None:
-        if place == "app":
-            return f"/user/installations/{name}/repositories"
-        if place == "runner group":
-            groups = self._github.all(f"{self._org}/runner-groups", "runner_groups")
-            number = next((group["id"] for group in groups if group["name"] == name), None)
-            return f"{self._org}/runner-groups/{number}/repositories" if number is not None else None
-        return f"{self._org}/{place}s/{name}/repositories"
+    def _selected(self, place: str, name: str) -> Iterable[Repository]:
+        try:
+            if place == "app":
+                return self._github.installation_repositories(int(name))
+            if place == "secret":
+                return self._github.secret_repositories(name)
+            if place == "variable":
+                return self._github.variable_repositories(name)
+            groups = [group.id for group in self._github.runner_groups() if group.name == name]
+            return self._github.group_repositories(groups[0]) if groups else ()
+        except Failure as failure:
+            if [fault.code for fault in failure.diagnostics] != ["not-at-github"]:
+                raise
+            return ()  # the whole place is gone

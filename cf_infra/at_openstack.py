@@ -102,7 +102,7 @@ class AtOpenstack:
     def look(self, connection: Any, state: Mapping[str, Any], destroy: bool) -> Found:
         """Servers and more with our marks that the state does not know, and the digests of images."""
         wanted = values(self.stack)
-        marked = openstack.servers(connection, self.stack.name, self.admin)
+        marked = openstack.settled_servers(connection, self.stack.name, self.admin, self.say)
         machines = {**wanted, "machines": {}} if destroy else wanted
         astray = self._strays(connection, wanted, state)
         lost = next((stray.what for stray in astray if stray.carries), None)

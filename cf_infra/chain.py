@@ -6,6 +6,7 @@ What only GitHub or Cirun knows is `unknown`, with the reason; an answer from th
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -22,6 +23,8 @@ INFERRED = (
 )
 MOST_TEXT = 200
 """So many characters of a text of people are shown."""
+NEAR = 0.5
+"""How much two names must have in common for one to be proposed for the other."""
 
 
 class Outcome(StrEnum):
@@ -136,3 +139,15 @@ def listed(names: Iterable[str], last: str = ", ") -> str:
     if last != ", " and len(shown) > 1 and not more:
         return f"{', '.join(shown[:-1])}{last}{shown[-1]}"
     return ", ".join(shown) + more
+
+
+def likest_first(names: Iterable[str], asked: str) -> list[str]:
+    """The names, those first that somebody may have meant who wrote `asked`; letters' case is no matter."""
+    spelled = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(asked.lower(), list(spelled), n=MOST_NAMED, cutoff=NEAR)
+    return [*(spelled[n] for n in near), *(name for n, name in spelled.items() if n not in near)]
+
+
+def is_like(name: str, asked: str) -> bool:
+    """True if somebody may have meant `name` who wrote `asked`."""
+    return bool(difflib.get_close_matches(asked.lower(), [name.lower()], cutoff=NEAR))

@@ -7,6 +7,7 @@ rule whose own ground is missing (an offer whose slice cannot be cut) leaves the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 
 from cf_infra import rules_capacity, rules_github, rules_grants, rules_people, rules_stacks
@@ -68,10 +69,31 @@ CHECKS: list[Rule] = [
     rules_people.maintainers_still_are,
 ]
 
+PARTLY: dict[Rule, frozenset[str]] = {
+    rules_stacks.stacks_are_complete: frozenset({"cloud", "hosts"}),
+    rules_stacks.hosts_have_names: frozenset({"hosts"}),
+    rules_stacks.donors_terms_are_there: frozenset(),
+    rules_stacks.images_have_one_source: frozenset(),
+    rules_stacks.images_stay_inside: frozenset(),
+    rules_stacks.networks_are_exact: frozenset({"network"}),
+    rules_stacks.credentials_can_be_made: frozenset(),
+    rules_stacks.via_and_mode_go_together: frozenset(),
+    rules_stacks.offers_are_complete: frozenset(),
+    rules_stacks.offers_name_what_is_there: frozenset({"hosts", "images"}),
+    rules_stacks.flavors_are_made_once: frozenset(),
+    rules_stacks.slices_come_out_whole: frozenset({"hosts"}),
+}
+"""Rules that look at one stack alone, and so at what is left of a stack file with wrong values, too; and which keys of
+it they need whole."""
+
 
 def check(
     inventory: Inventory, today: date, line: Callable[[int], int], maintainers: Maintainers | None = None
 ) -> list[Diagnostic]:
     """Everything that is wrong with `inventory` on `today`, in no order. `line(index)`: where grants[index] begins."""
     view = View(inventory, catalog(inventory.stacks), today, line, maintainers)
-    return [fault for rule in CHECKS for fault in rule(view)]
+    found = [fault for rule in CHECKS for fault in rule(view)]
+    for name, left in inventory.partial_stacks.items():
+        alone = replace(view, inventory=inventory.model_copy(update={"stacks": {name: left.stack}}))
+        found += [f for rule, needs in PARTLY.items() if not needs & left.without for f in rule(alone)]
+    return found

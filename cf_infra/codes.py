@@ -116,6 +116,10 @@ CODES: dict[str, Code] = {
     "secret-in-stack": _error(
         "Secret in a stack file", "Stack files are public; secrets come from a sink or a source outside."
     ),
+    "secret-in-settings": _error(
+        "Secret in settings.yaml",
+        "settings.yaml is public; it names the variable or the command that has a secret.",
+    ),
     "incomplete-offer": _error("Offer is incomplete", "The offer lacks what its kind of stack needs."),
     "bad-users-file": _error(
         "Users file cannot be used", 'users/NAME.json is {"users": [{"github": login, "id": number}]}.'
@@ -134,6 +138,9 @@ CODES: dict[str, Code] = {
     ),
     "bad-bot": _error(
         "Bot belongs to nobody", "A bot needs an owner who is a person of the same users file."
+    ),
+    "bot-without-owner": _warning(
+        "Bot has no owner", "A login that ends with [bot] stands in a users file like a person's."
     ),
     "delegation-ended": _warning(
         "Delegation of a bot has ended", "The bot's `until` is past; it is left out of what is compiled."
@@ -161,6 +168,47 @@ CODES: dict[str, Code] = {
     # lists of other programs
     "bad-access-list": _error(
         "Access list cannot be used", "The .access.yml breaks a rule of its own format."
+    ),
+    # requests, and changes of single grants
+    "unknown-action": _error("Request is not about access", "`action` is none of those that ask for access."),
+    "bad-feedstock": _error(
+        "Feedstock's name is not one", "A feedstock is named alone: no address, no path, no `-feedstock`."
+    ),
+    "too-many-feedstocks": _error(
+        "Request names too many feedstocks", "A request names at most 200, so that somebody can read it."
+    ),
+    "bad-history": _error(
+        "History cannot be read",
+        "A file of history has one JSON object with date, file and request per line.",
+    ),
+    "bad-lookup-file": _error(
+        "List cannot be used", "The file of maintainers or of durations has another form than it must."
+    ),
+    "not-a-maintainer": _error(
+        "Requester is no maintainer",
+        "Only a feedstock's maintainers and the operators ask for access for it.",
+    ),
+    "not-granted": _error(
+        "There is no such grant", "What should be renewed or revoked is not granted to this repository."
+    ),
+    "nothing-to-revoke": _warning(
+        "Revoked what is not granted", "A request takes back access that grants.yaml does not give."
+    ),
+    "revoked-in-part": _error(
+        "Only a part would be revoked",
+        "The grant names a class of several donors; one donor's label cannot be taken out of it.",
+    ),
+    "not-renewed": _error("Grant would not last longer", "The new end is not behind the one that it has."),
+    "not-needed": _warning(
+        "Hosted agents may be enough", "The builds are short enough for hosted agents, which need no grant."
+    ),
+    "label-is-a-class": _error(
+        "Label is the name of a class",
+        "A label of an imported list is the name of a class here, and that would be exported as another label.",
+    ),
+    "cannot-edit": _error(
+        "File cannot be edited in place",
+        "grants.yaml is written in a form in which single entries cannot be changed without touching others.",
     ),
     # running
     "usage": _error("Wrong usage", "The command line does not fit; see --help."),
@@ -214,6 +262,10 @@ CODES: dict[str, Code] = {
     ),
     "undeclared": _warning(
         "Undeclared access", "Something has access that grants.yaml does not name, and that we did not give."
+    ),
+    "pull-request-open": _warning(
+        "A pull request waits to be merged",
+        "Cirun's lists go by pull request; until it is merged the old ones hold.",
     ),
     "withheld": _warning(
         "New access is withheld", "A stack failed, so its new labels are not opened; the next apply does it."

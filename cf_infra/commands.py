@@ -192,7 +192,8 @@ def _plan_text(planned: deploy.Planned) -> str:
     from cf_infra import report
 
     saved = planned.record
-    return report.terminal(_named(planned), saved.refusals, saved.lost) + "\n"
+    text = report.terminal(_named(planned), saved.refusals, saved.lost)
+    return text + "".join(f"  by hand afterwards: {step}\n" for step in saved.manual) + "\n"
 
 
 def _named(planned: deploy.Planned) -> dict[str, Any]:
@@ -203,7 +204,9 @@ def _named(planned: deploy.Planned) -> dict[str, Any]:
 def _plan_markdown(planned: deploy.Planned) -> str:
     from cf_infra import report
 
-    return report.markdown(_named(planned), planned.record.refusals, planned.record.lost)
+    text = report.markdown(_named(planned), planned.record.refusals, planned.record.lost)
+    steps = [f"- by hand afterwards: {report.code(step)}\n" for step in planned.record.manual]
+    return text + "".join(["\n", *steps] if steps else [])
 
 
 def _prefixed(say: Say, name: str) -> Say:

@@ -177,7 +177,7 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
     deployment, around = run.deployment, run.around
     shown = tofu.show_plan(deployment.plan)
     summary = _summary(run, tofu, shown)
-    lost = sorted({*lost_pairs(run.folder, deployment, wish.destroy), *_unlisted(run, shown)})
+    lost = sorted({*lost_pairs(run.folder, deployment, wish.destroy), *_unlisted(run, shown, found)})
     refusals = [*summary.diagnostics, *_limits(run, summary, shown, found, lost, wish)]
     head = record.head(run.folder.root)
     saved = record.Record(
@@ -241,12 +241,12 @@ def ended_pairs(folder: Folder, deployment: Deployment, destroy: bool) -> list[s
     return sorted(set(before.access) - alive) if before is not None else []
 
 
-def _unlisted(run: Run, shown: Mapping[str, Any]) -> set[str]:
+def _unlisted(run: Run, shown: Mapping[str, Any], found: Found) -> set[str]:
     """The pairs that a list which we take over has, or which somebody else wrote into it, and that would go.
 
     What ends by a date that was known when it was applied does not count.
     """
-    before, after = run.around.pairs(shown)
+    before, after = (one | other for one, other in zip(run.around.pairs(shown), found.pairs, strict=True))
     proven = load_proven(run.deployment.state)
     ours = set(proven.access) if proven is not None else set()
     return before - after - ours

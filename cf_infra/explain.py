@@ -20,7 +20,7 @@ from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.feedstock import feedstock_lines
 from cf_infra.model import Grant, Login, Repository, Resource
 from cf_infra.parse import GRANTS, validated
-from cf_infra.selection import ENDING, Found, Selection, select
+from cf_infra.selection import ENDING, Entries, Found, Selection
 
 
 def question_faults(question: Question) -> list[Diagnostic]:
@@ -58,8 +58,9 @@ def explain(files: Mapping[str, bytes], question: Question) -> Explanation:
         raise Failure(*faults)
     if GRANTS not in files:
         raise Failure(*parse.parse(files).diagnostics)
-    grants = _own_grants(select(files[GRANTS], _short(question.name)))
-    around = surroundings(files)
+    entries = Entries(files[GRANTS])
+    grants = _own_grants(entries.select(_short(question.name)))
+    around = surroundings(entries, files)
     offers = around.catalog.offers(question.resource)
     if not offers:
         around.needs("stacks/")  # it may be offered there

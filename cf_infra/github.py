@@ -247,6 +247,13 @@ class Github:
         """End the connections."""
         self.service.close()
 
+    def account(self) -> Account:
+        """The organisation itself. Raises Failure("not-at-github") if the token may not see it."""
+        found = self._one(Account, f"/orgs/{_part(self.organisation)}")
+        if found is None:
+            raise Failure(self._not_there(f"The organisation `{self.organisation}`"))
+        return found
+
     # -------------------------------------------------------------------------------------------------- people
 
     def viewer(self) -> Account | None:
@@ -332,6 +339,11 @@ class Github:
         """The repositories that a runner group is for, where its visibility is `selected`."""
         path = self._org(f"actions/runner-groups/{group}/repositories")
         return self._must(self._list(Repository, path, "repositories"), f"The runner group {group}")
+
+    def regroup(self, group: int, repositories: Collection[int]) -> None:
+        """Have a runner group be for just these repositories, by number."""
+        path = self._org(f"actions/runner-groups/{group}/repositories")
+        self._send("PUT", path, {"selected_repository_ids": sorted(repositories)})
 
     def secrets(self) -> list[Selection]:
         """The organisation's Actions secrets, by name; GitHub shows no value."""

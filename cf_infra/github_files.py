@@ -83,6 +83,8 @@ _GITHUB_VARIABLES: dict[str, JSON] = {
     "repository_ids": {"type": "map(number)"},
     "repository": {"type": "string"},
     "files": {"type": "map(string)"},
+    # Files of an earlier way of delivery: they stay as they are there, and pull requests change them.
+    "kept_files": {"type": "map(string)", "default": {}},
     "runner_groups": {"type": "map(object({public = bool, repositories = set(string)}))"},
     "secrets": {"type": "map(set(string))"},
     "variables": {"type": "map(object({value = string, repositories = set(string)}))"},
@@ -95,7 +97,7 @@ _APP_VARIABLES: dict[str, JSON] = {
 }
 _IDS = {"repository_ids": "${var.repository_ids}"}
 _GITHUB_MODULES: dict[str, JSON] = {
-    "file": {"repository": "${var.repository}", "files": "${var.files}"},
+    "file": {"repository": "${var.repository}", "files": "${merge(var.files, var.kept_files)}"},
     "runner-group": {"groups": "${var.runner_groups}", **_IDS},
     "secret-access": {"secrets": "${var.secrets}", **_IDS},
     "variable": {"variables": "${var.variables}", **_IDS},

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from cf_infra import github_parts
+from cf_infra.access import AccessList
 from cf_infra.diagnostics import Diagnostic, Failure, some
+from cf_infra.github import Github, RunnerGroup
 from cf_infra.github_files import ACCESS
 from cf_infra.github_login import GithubLogin
 from cf_infra.github_parts import APP, FILE, GROUP, SECRET, VARIABLE
-from cf_infra.github_rest import Github
 from cf_infra.surroundings import JSON, Found
 
 WRITE_DELAY = 1000
@@ -21,17 +21,20 @@ WRITE_DELAY = 1000
 
 @dataclass
 class Look:
-    """One look. `wanted` are the stack's values, `known` what the state has: (type, index)."""
+    """One look. `wanted` are the stack's values, `known` what the state has, by (type, index)."""
 
     github: Github
     login: GithubLogin
     wanted: Mapping[str, Any]
-    known: set[tuple[str, str]]
+    known: Mapping[tuple[str, str], Mapping[str, Any]]
     destroy: bool
     adopt: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     told: list[Diagnostic] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+    items: list[JSON] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
 
     def organisation(self) -> Found:
         """Of a stack of kind github. Raises Failure where something must be made by hand first."""
@@ -39,18 +42,20 @@ class Look:
         self._runner_groups()
         self._secrets()
         self._variables()
-        return self._found({"repository_ids": self._ids(self._followed())})
+        kept = {} if self.destroy else self.kept
+        return self._found({"repository_ids": self._ids(self._followed()), "kept_files": kept})
 
     def app(self) -> Found:
         """Of a stack of kind app."""
-        number = self.wanted["installation"]
-        path = f"/user/installations/{number}/repositories"
-        listed = self.github.get(path, per_page=1)
-        if listed is None:
+        number = int(self.wanted["installation"])
+        selection = next(
+            (a.repository_selection for a in self.github.installations() if a.id == number), None
+        )
+        if selection is None:
             raise Failure(self._no_installation(number))
-        if listed.get("repository_selection") == "all":
+        if selection == "all":
             raise Failure(self._all_repositories(number))
-        there = {str(row["name"]) for row in self.github.all(path, "repositories")}
+        there = {repository.name for repository in self.github.installation_repositories(number)}
         wanted = set(self.wanted["repositories"])
         for name in sorted(wanted & there):
             self._adopt(
@@ -69,7 +74,14 @@ class Look:
             "adopt": {} if self.destroy else self.adopt,
             "write_delay_ms": delay,
         }
-        return Found(values=values, notes=self.notes, seen=self.seen, told=self.told)
+        return Found(
+            values=values,
+            items=self.items,
+            notes=self.notes,
+            strays=self.strays,
+            seen=self.seen,
+            told=self.told,
+        )
 
     def _adopt(self, sort: str, kind: str, name: str, import_id: str, note: str) -> None:
         if (kind, name) not in self.known and not self.destroy:
@@ -80,41 +92,75 @@ class Look:
 
     def _files(self) -> None:
         repository = self.wanted["repository"]
-        if self.wanted["files"] and self.github.repository(repository) is None:
+        for path in self.see(repository, self.wanted["files"]):
+            note = f"{path} is in {repository} already"
+            self._adopt("files", FILE, path, f"{repository}:{path}:", note)
+
+    def see(self, repository: str, paths: Collection[str]) -> list[str]:
+        """Note how these files are; return those that are there. Raises Failure where the list cannot be read."""
+        if paths and self.github.repository(repository) is None:
             raise Failure(self._no_repository(repository))
-        for path in self.wanted["files"]:
+        for path in paths:
             found = self.github.file(repository, path)
-            self.seen[path] = found[0] if found else ""
-            if found is None:
-                continue
-            if path == ACCESS and github_parts.listed(found[1]) is None:
-                raise Failure(unreadable(repository))
-            self._adopt("files", FILE, path, f"{repository}:{path}:", f"{path} is in {repository} already")
+            self.seen[path] = found.sha if found else ""
+            if path == ACCESS:
+                access_list(self.github, repository)
+            if found is not None and path not in self.wanted["files"] and (FILE, path) in self.known:
+                self.kept[path] = found.content.decode("utf-8", "replace")
+        return [path for path in paths if self.seen[path]]
 
     def _runner_groups(self) -> None:
         names = self.wanted["runner_groups"]
-        for row in self._listed("runner-groups", "runner_groups") if names else ():
-            if row["name"] in names:
-                note = f"runner group {row['name']} is there already"
-                self._adopt("runner_groups", GROUP, row["name"], str(row["id"]), note)
+        for group in self.github.runner_groups() if names else ():
+            if group.name in names:
+                note = f"runner group {group.name} is there already"
+                self._adopt("runner_groups", GROUP, group.name, str(group.id), note)
+                self._regrouped(group)
+
+    def _regrouped(self, group: RunnerGroup) -> None:
+        """What somebody else did to a group's repositories: the provider never looks at them again by itself.
+
+        An apply gives the group what the state says before OpenTofu goes on from there.
+        """
+        mine = self.known.get((GROUP, group.name))
+        if mine is None or self.destroy:
+            return
+        had = {int(number) for number in mine.get("selected_repository_ids") or ()}
+        there = {repository.id: repository.name for repository in self.github.group_repositories(group.id)}
+        for number in sorted(had ^ there.keys()):
+            who = there.get(number) or f"repository {number}"
+            did, action = ("added", "delete") if number in there else ("taken away", "create")
+            what = f"runner group {group.name}: {who}, {did} by somebody else"
+            address = f"stray:{GROUP}/{group.name}#{number}"
+            self.items.append({"address": address, "action": action, "what": what, "grants": []})
+            self.notes.append(f"{what}: apply undoes it")
+        if had != there.keys():
+            self.strays.append(f"{GROUP}/{group.name}")
 
     def _secrets(self) -> None:
         names = self.wanted["secrets"]
-        there = {row["name"]: row for row in self._listed("secrets", "secrets")} if names else {}
+        there = {secret.name: secret.visibility for secret in self.github.secrets()} if names else {}
         for name in names:
-            if name not in there or there[name].get("visibility") != "selected":
+            if there.get(name) != "selected":
                 raise Failure(self._no_secret(name, there.get(name)))
             self._adopt("secrets", SECRET, name, name, f"secret {name} has a selection already")
 
     def _variables(self) -> None:
         names = self.wanted["variables"]
-        for row in self._listed("variables", "variables") if names else ():
-            if row["name"] in names:
-                note = f"variable {row['name']} is there already"
-                self._adopt("variables", VARIABLE, row["name"], row["name"], note)
+        for variable in self.github.variables() if names else ():
+            if variable.name in names:
+                note = f"variable {variable.name} is there already"
+                self._adopt("variables", VARIABLE, variable.name, variable.name, note)
+                self._empty_selection(variable.name)
 
-    def _listed(self, path: str, key: str) -> Iterable[JSON]:
-        return self.github.all(f"/orgs/{quote(self.login.organisation)}/actions/{path}", key)
+    def _empty_selection(self, name: str) -> None:
+        """The provider looks at a variable's repositories only where it knows of some."""
+        if self.wanted["variables"][name]["repositories"]:
+            return
+        if found := [repository.name for repository in self.github.variable_repositories(name)]:
+            detail = f"Variable {name} is for repositories without a grant: {some(found)}."
+            hint = "take them away in the organisation's settings, Secrets and variables, Actions"
+            self.told.append(Diagnostic("undeclared", detail=detail, hint=hint))
 
     def _followed(self) -> set[str]:
         names: set[str] = set()
@@ -129,9 +175,9 @@ class Look:
         found: dict[str, int | None] = {}
         for name in sorted(names):
             row = self.github.repository(name)
-            now = f"{row['owner']['login']}/{row['name']}" if row else ""
+            now = row.full_name if row else ""
             same = now.lower() == f"{self.login.organisation}/{name}".lower()
-            found[name] = int(row["id"]) if row and same else None
+            found[name] = row.id if row and same else None
             if found[name] is None:
                 self.told.append(self._unknown(name, now))
         return found
@@ -154,27 +200,37 @@ class Look:
         hint = f"make it first:\ngh repo create {self.login.organisation}/{name} --public --add-readme"
         return Diagnostic("not-at-github", detail=detail, hint=hint)
 
-    def _no_secret(self, name: str, row: JSON | None) -> Diagnostic:
-        why = f"is for {row['visibility']} repositories" if row else "is not there"
+    def _no_secret(self, name: str, visibility: str | None) -> Diagnostic:
+        why = f"is for {visibility} repositories" if visibility else "is not there"
         detail = f"The organisation's secret {name} {why}. Its value does not go through OpenTofu."
         hint = f"make it so; the command asks for the value:\ngh secret set {name} --org {self.login.organisation} "
         return Diagnostic("not-at-github", detail=detail, hint=hint + "--visibility selected")
 
-    def _no_installation(self, number: str) -> Diagnostic:
-        detail = f"GitHub shows no installation {number} of an app to the owner of the token in {self.login.variable}."
+    def _no_installation(self, number: int) -> Diagnostic:
+        who = f"the owner of the token that {self.login.token.named} gives"
+        detail = f"GitHub shows no installation {number} of an app to {who}."
         hint = "the number is in the address of the app's page in the organisation's settings;\n"
         hint += "the token must be of an owner"
         return Diagnostic("not-at-github", detail=detail, hint=hint)
 
-    def _all_repositories(self, number: str) -> Diagnostic:
+    def _all_repositories(self, number: int) -> Diagnostic:
         detail = f"Installation {number} is for all repositories, so every one of them has access, with a grant or not."
         hint = "choose `Only select repositories` on the app's page in the organisation's settings"
         return Diagnostic("not-at-github", detail=detail, hint=hint)
 
-    def _undeclared(self, number: str, names: list[str]) -> Diagnostic:
+    def _undeclared(self, number: int, names: list[str]) -> Diagnostic:
         detail = f"Installation {number} has repositories that no grant names and that we did not add: {some(names)}."
         hint = "grant it in grants.yaml, or take it away on the app's page in the organisation's settings"
         return Diagnostic("undeclared", detail=detail, hint=hint)
+
+
+def access_list(github: Github, repository: str) -> AccessList:
+    """The access list at GitHub; empty where there is none. Raises Failure("bad-access-list")."""
+    found = github.file(repository, ACCESS)
+    listed = github_parts.listed(found.content.decode("utf-8", "replace") if found else None)
+    if listed is None:
+        raise Failure(unreadable(repository))
+    return listed
 
 
 def unreadable(repository: str) -> Diagnostic:

@@ -58,7 +58,7 @@ class Divider:
         if old is None or new is None:
             return None
         found = [
-            Part("/".join(row), action, _entry_words(row), (key_of_row(row, self.classes),), policy)
+            Part("/".join(row), action, entry_words(row), (key_of_row(row, self.classes),), policy)
             for row, action, policy in differences(old, new)
         ]
         return Parts(tuple(found), frozenset(["content"])) if found else None
@@ -80,7 +80,8 @@ class Divider:
         return Part(repository, action, f"{SORTS[kind]} {name}: {repository}", grants, repository_id)
 
 
-def _entry_words(row: Row) -> str:
+def entry_words(row: Row) -> str:
+    """An entry of the access list for people."""
     repository, label, policy = row
     return f"access list: {repository} may use {label} (policy {policy})"
 
@@ -104,11 +105,15 @@ def differences(old: AccessList, new: AccessList) -> Iterator[tuple[Row, str, An
             yield row, action, after[row].model_dump(mode="json")
 
 
-def foreign_changes(shown: Mapping[str, Any], divide: Divider) -> list[str]:
-    """What somebody else changed since our last apply, in words, from a plan's `resource_drift`."""
+def foreign_changes(shown: Mapping[str, Any], divide: Divider, files: bool = True) -> list[str]:
+    """What somebody else changed since our last apply, in words, from a plan's `resource_drift`.
+
+    `files`: False where people merge what we propose, so that their changes are ours.
+    """
     found: list[str] = []
     for change in shown.get("resource_drift") or ():
-        if change.get("type") in _TELLS and change.get("mode") == "managed":
+        ours = change.get("type") in _TELLS and change.get("mode") == "managed"
+        if ours and (files or change["type"] != FILE):
             found += _foreign(change, divide)
     return sorted(found)
 

@@ -20,6 +20,10 @@ from cf_infra.tofu import Tool
 Say = Callable[[str], None]
 
 
+GITHUB = "github:"
+"""What the places of stacks of kind github and app begin with; no cloud of clouds.yaml is called so."""
+
+
 def is_deployed(stack: Stack) -> bool:
     """Is there something of ours to provision?"""
     return stack.kind is Kind.OPENSTACK or github_files.is_ours(stack)
@@ -27,7 +31,7 @@ def is_deployed(stack: Stack) -> bool:
 
 def own_cloud(stack: Stack, settings: Settings) -> str:
     """Where a stack is deployed: an entry of clouds.yaml, or the organisation at GitHub."""
-    return stack.cloud or "" if stack.kind is Kind.OPENSTACK else f"github:{settings.organisation}"
+    return stack.cloud or "" if stack.kind is Kind.OPENSTACK else f"{GITHUB}{settings.organisation}"
 
 
 def clouds(inventory: Inventory) -> Mapping[str, str | None]:

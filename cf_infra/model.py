@@ -492,8 +492,8 @@ class Settings(Frozen):
     jobs: Annotated[int, Field(ge=1, le=64)] = 4
     image_hosts: list[Line] = Field(default_factory=list)
     access_delivery: Annotated[Delivery, Field(strict=False)] = Delivery.PULL_REQUEST
-    github: GithubLogin = GithubLogin()
     operators: list[Login] = Field(default_factory=list)
+    github: GithubLogin = GithubLogin()
     feedstock_token: list[Annotated[list[Line], Field(min_length=1)]] = Field(default_factory=list)
 
 
@@ -519,6 +519,13 @@ Key: TypeAlias = str
 """`repository/resource`, such as `pytorch-cpu-feedstock/gpu-large`."""
 
 
+class PartialStack(Frozen):
+    """What is left of a stack file without its wrong values; `without`: the keys at its top that lost something."""
+
+    stack: Stack
+    without: frozenset[str]
+
+
 class Inventory(Frozen):
     """All files of a root folder, read and validated. Stack and users files by name."""
 
@@ -529,5 +536,7 @@ class Inventory(Frozen):
     overrides: Overrides = Overrides(version=1)
     partial: dict[int, Grant] = Field(default_factory=dict)
     """What is left of entries that have a wrong value somewhere, for rules that look at single values."""
+    partial_stacks: dict[str, PartialStack] = Field(default_factory=dict)
+    """The same of stack files, for rules that look at one stack alone."""
     unread: frozenset[str] = frozenset()
     """The files that are there, but could not be read: what others name may well be in them."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cf_infra.compile import MANAGED_BY
-from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.diagnostics import Diagnostic, Failure, some
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -20,6 +20,8 @@ SANDBOX = "sandbox"
 """The cloud that is on this machine; its clouds.yaml is found without being named."""
 TIMEOUT = 30.0
 """Seconds that a cloud may take for one answer."""
+BUILT_WITHIN = 600.0
+"""Seconds that a server may be in BUILD."""
 DELETED_WITHIN = 120.0
 """Seconds that Nova may take to forget a server that was deleted."""
 
@@ -195,6 +197,26 @@ def servers(connection: Connection, stack: str, admin: bool) -> list[Server]:
     ids = {(s.image or {}).get("id") for s in found} - {None}
     images = {image_id: _image_name(connection, str(image_id)) for image_id in ids}
     return sorted((_server(s, images) for s in found), key=lambda s: (s.grant, s.id))
+
+
+def settled_servers(
+    connection: Connection, stack: str, admin: bool, say: Callable[[str], None]
+) -> list[Server]:
+    """As `servers`, as soon as none is being built any more, or after ten minutes.
+
+    A killed run may have begun some: OpenTofu refuses to take over a server that is not finished.
+    """
+    end = time.monotonic() + BUILT_WITHIN
+    told = False
+    while True:
+        found = servers(connection, stack, admin)
+        building = [server.name for server in found if server.status == "BUILD"]
+        if not building or time.monotonic() > end:
+            return found
+        if not told:
+            say(f"waiting for what is still being built: {some(building)}")
+        told = True
+        time.sleep(1.0)
 
 
 def _image_name(connection: Connection, image_id: str) -> str | None:

@@ -5,6 +5,7 @@ A faulty entry is left out and the rest goes on, so that all independent faults 
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,18 @@ from pydantic_core import ErrorDetails
 
 from cf_infra import yaml12
 from cf_infra.diagnostics import Diagnostic, Path, nearest, printable, some
-from cf_infra.model import FORMS, Frozen, Grant, GrantsFile, Inventory, Overrides, Settings, Stack, UsersFile
+from cf_infra.model import (
+    FORMS,
+    Frozen,
+    Grant,
+    GrantsFile,
+    Inventory,
+    Overrides,
+    PartialStack,
+    Settings,
+    Stack,
+    UsersFile,
+)
 from cf_infra.yaml12 import AS_WRITTEN, SECRET
 
 GRANTS = "grants.yaml"
@@ -48,24 +60,25 @@ def parse(files: Mapping[str, bytes]) -> Parsed:
     """The model of a folder whose files are `files`: relative name -> content. Raises nothing."""
     faults: list[Diagnostic] = []
     grants, partial = _grants(files, faults)
-    stacks: dict[str, Stack | None] = {}
+    stacks: dict[str, Stack | PartialStack | None] = {}
     users: dict[str, UsersFile | None] = {}
     for name in sorted(files):
         if found := _STACK_FILE.match(name):
             stacks[found[1]] = _stack(found[1], found[2], name, files[name], faults)
         elif found := _USERS_FILE.match(name):
             users[found[1]] = _users(found[1], name, files[name], faults)
-    settings = _optional(files, SETTINGS, Settings, faults)
+    settings = _settings(files, faults)
     overrides = _optional(files, OVERRIDES, Overrides, faults)
     inventory = Inventory.model_construct(
         grants=grants,
         partial=partial,
-        stacks={name: stack for name, stack in stacks.items() if stack is not None},
+        stacks={name: stack for name, stack in stacks.items() if isinstance(stack, Stack)},
+        partial_stacks={name: stack for name, stack in stacks.items() if isinstance(stack, PartialStack)},
         users={name: people for name, people in users.items() if people is not None},
         settings=settings or Settings(),
         overrides=overrides or Overrides(version=1),
         unread=frozenset(
-            [f"stacks/{name}.yaml" for name, stack in stacks.items() if stack is None]
+            [f"stacks/{name}.yaml" for name, stack in stacks.items() if not isinstance(stack, Stack)]
             + [f"users/{name}.json" for name, people in users.items() if people is None]
             + [SETTINGS] * (SETTINGS in files and settings is None)
         ),
@@ -132,7 +145,9 @@ def _one_by_one(entries: list[Any], faults: list[Diagnostic]) -> tuple[dict[int,
     return good, partial
 
 
-def _stack(name: str, ending: str, file: str, raw: bytes, faults: list[Diagnostic]) -> Stack | None:
+def _stack(
+    name: str, ending: str, file: str, raw: bytes, faults: list[Diagnostic]
+) -> Stack | PartialStack | None:
     if ending != "yaml" or not _NAME.match(name):
         faults.append(_bad_file_name(file, "stack", f"stacks/{_nearest_name(name)}.yaml"))
         return None
@@ -143,10 +158,69 @@ def _stack(name: str, ending: str, file: str, raw: bytes, faults: list[Diagnosti
     secrets = list(_secret_keys(value, file, ()))
     others: list[Diagnostic] = []
     stack = validated(value, Stack, file, others)
-    # A key that is refused as a secret is not told again as one that is unknown.
-    places = {d.path for d in secrets}
-    faults += [*secrets, *(d for d in others if d.path not in places)]
-    return None if secrets else stack
+    # A key that is refused as a secret is not told again as one that is unknown, nor what stands below it.
+    places = [d.path or () for d in secrets]
+    faults += [*secrets, *(d for d in others if not any((d.path or ())[: len(p)] == p for p in places))]
+    return stack if stack is not None and not secrets else _partial_stack(value, file)
+
+
+_PARTS = ("offers", "images", "credentials", "hosts")
+"""Keys of a stack file under which things stand that can be left out one by one."""
+_NEEDED = ("version", "kind", "rights", "donor")
+"""Keys without which nothing can be said of the others."""
+
+
+def _partial_stack(value: Mapping[str, Any], file: str) -> PartialStack | None:
+    """What is left of a stack without the things that have a wrong value; None where too little is left."""
+    rest = copy.deepcopy(dict(value))
+    without: set[str] = set()
+    for _ in range(3):  # pydantic tells some faults only when others are gone
+        found: list[Diagnostic] = []
+        stack = validated(rest, Stack, file, found)
+        if stack is not None:
+            return PartialStack(stack=stack, without=frozenset(without))
+        for fault in found:
+            path = _spoilt(fault, rest)
+            if not fault.path or path[:1] in [(key,) for key in _NEEDED]:
+                return None
+            without.update(str(step) for step in path[:1])
+            for place in (fault.path, path):
+                if place:
+                    _leave_out(rest, place)
+    return None
+
+
+def _spoilt(fault: Diagnostic, value: Any) -> Path:
+    """The thing of which nothing can be said for a fault in it; () for a key that is simply too much."""
+    path = fault.path or ()
+    if fault.code == "unknown-key":
+        near = fault.label.removeprefix("do you mean `").removesuffix("`?")
+        if near == fault.label or _has(_value_at(value, path[:-1]), near):
+            return ()
+        path = (*path[:-1], near)  # what was meant is missing
+    return path[: 2 if path and path[0] in _PARTS else 1]
+
+
+def _leave_out(value: Any, path: Path) -> None:
+    """Take away what stands at `path`; an item of a list takes its list with it, or others would change their place."""
+    value, last = _value_at(value, path[:-1]), path[-1]
+    if isinstance(value, dict):
+        value.pop(last, None)
+    elif isinstance(value, list):
+        value.clear()
+
+
+def _value_at(value: Any, path: Path) -> Any:
+    """What stands at `path`; None if nothing does."""
+    for step in path:
+        value = value[step] if _has(value, step) else None
+    return value
+
+
+def _has(value: Any, step: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(step, int) and step < len(value)
+    return isinstance(value, dict) and step in value
 
 
 def _users(name: str, file: str, raw: bytes, faults: list[Diagnostic]) -> UsersFile | None:
@@ -216,11 +290,37 @@ def is_mapping(
     return False
 
 
-def _names_only(path: Path, value: Any) -> bool:
-    """True where keys are names of secrets that are kept elsewhere, and no value can stand."""
-    if path == ("github", "secrets"):
-        return isinstance(value, dict) and all(isinstance(v, dict) for v in value.values())
-    return path[:-1] in (("credentials",), ("github", "secrets"))
+def _is_secret(path: Path, value: Any) -> bool:
+    """True where a secret may stand. `credentials` and `github.secrets` have names of those that are kept elsewhere."""
+    if path[:2] == ("github", "secrets"):
+        return not isinstance(value, dict) if len(path) < 4 else path[3] != "resources"
+    return path[:-1] != ("credentials",) and bool(_SECRET.search(str(path[-1])))
+
+
+def _settings(files: Mapping[str, bytes], faults: list[Diagnostic]) -> Settings | None:
+    """The settings. What is wrong at a key such as `token` may be the token itself, and is not shown."""
+    found: list[Diagnostic] = []
+    settings = _optional(files, SETTINGS, Settings, found)
+    faults += map(_without_a_secret, found)
+    return settings
+
+
+def _without_a_secret(d: Diagnostic) -> Diagnostic:
+    path = d.path or ()
+    keys = [index for index, key in enumerate(path) if _SECRET.search(str(key))]
+    if not keys:
+        return d
+    key = _show(str(path[keys[0]]))
+    return Diagnostic(
+        "secret-in-settings",
+        file=d.file,
+        path=path[: keys[0] + 1],
+        on_key=True,
+        label="looks like a secret",
+        detail=f"What stands at {key} is none of the forms that it may have, and may be a secret: it is not shown.",
+        hint="say where the secret is to be had, not the secret itself:\ntoken: env GITHUB_TOKEN\n"
+        "if it was ever pushed, it is known: revoke it",
+    )
 
 
 def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
@@ -231,7 +331,7 @@ def _secret_keys(value: Any, file: str, path: Path) -> Iterable[Diagnostic]:
         return
     for key, item in value.items():
         here = (*path, str(key))
-        if _SECRET.search(str(key)) and not _names_only(here, item):
+        if _is_secret(here, item):
             yield Diagnostic(
                 SECRET,
                 file=file,
@@ -398,7 +498,9 @@ def _wrong_type(e: ErrorDetails, name: str, file: str, path: Path, on_key: bool)
     elif wanted == "a text" and isinstance(value, (int, float)):
         what = "a truth value" if isinstance(value, bool) else "a number"
         hint = f'this is read as {what}; put it in quotes: "{AS_WRITTEN}"'
-    elif wanted == "a whole number" and isinstance(value, str) and value.isdecimal():
+    elif (wanted == "a whole number" and isinstance(value, str) and value.isdecimal()) or (
+        wanted == "true or false" and value in ("true", "false")
+    ):
         hint = f"write {value}, without quotes"
     elif wanted == "true or false" and value in ("yes", "on", "y"):
         hint = "write true"
@@ -474,6 +576,11 @@ _IN_OTHERS: dict[str | int, str] = {
     "until": "until: 2027-01-31",
     "request": "request: https://github.com/conda-forge/admin-requests/pull/1234",
     "version": "version: 1",
+    "action": "action: cirun   (or namespace, blacksmith, depot, travis)",
+    "feedstocks": "feedstocks: [pytorch-cpu]   (without the organisation and -feedstock)",
+    "pull_request": "pull_request: true   (or false)",
+    "revoke": "revoke: true   (or false)",
+    "send_pr": "send_pr: true   (or false)",
     "requested_by": "a login as GitHub writes it, without @",
 }
 _IN_USERS: dict[str | int, str] = {

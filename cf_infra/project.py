@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from cf_infra import access, recovery, yaml12
+from cf_infra import access, edit, recovery, yaml12
 from cf_infra.catalog import catalog
 from cf_infra.check import check
 from cf_infra.compile import compile_all
@@ -50,7 +50,8 @@ class Folder:
         locks = read_tree(project_folder("locks"))
         for name in [name for name in files if name.endswith("/main.tf.json")]:
             (provider,) = orjson.loads(files[name])["terraform"]["required_providers"]
-            files[name.replace("main.tf.json", ".terraform.lock.hcl")] = locks[f"{provider}.lock.hcl"]
+            if lock := locks.get(f"{provider}.lock.hcl"):
+                files[name.replace("main.tf.json", ".terraform.lock.hcl")] = lock
         return files
 
 
@@ -107,24 +108,32 @@ def import_access(root: Path, file: Path, source: str, classes: bool, today: dat
             )
         ) from None
     listed = access.read_access(raw, str(file))
-    files.setdefault(GRANTS, b"version: 1\ngrants: []\n")
+    files.setdefault(GRANTS, edit.NEW.encode())
     before = from_files(root, files, today)
     if has_errors(before.diagnostics):
         raise Failure(*before.diagnostics)
-    done = access.import_access(listed, source, before.inventory, catalog(before.inventory.stacks), classes)
     try:
-        text = access.appended(files[GRANTS].decode(), done.text)
+        done = access.import_access(
+            listed, source, before.inventory, catalog(before.inventory.stacks), classes
+        )
+        text = edit.with_entries(files[GRANTS].decode(), done.entries)
     except Failure as failure:
         raise Failure(*place(failure.diagnostics, texts(files))) from None
-    after = from_files(root, {**files, GRANTS: text.encode()}, today)
-    if has_errors(after.diagnostics):
-        note = "grants.yaml would be so after the import; nothing was written.\n"
-        raise Failure(
-            *(replace(d, detail=note + d.detail) for d in after.diagnostics if d.severity == "error")
-        )
+    after = as_it_would_be(root, {**files, GRANTS: text.encode()}, today, "after the import")
     if done.added:
         write(root / GRANTS, text.encode())
     return ImportDone(done.added, done.known, after.diagnostics)
+
+
+def as_it_would_be(root: Path, files: dict[str, bytes], today: date, when: str) -> Folder:
+    """The folder with a grants.yaml that is not written yet. Raises Failure if it has errors."""
+    after = from_files(root, files, today)
+    if has_errors(after.diagnostics):
+        note = f"grants.yaml would be so {when}; nothing was written.\n"
+        raise Failure(
+            *(replace(d, detail=note + d.detail) for d in after.diagnostics if d.severity == "error")
+        )
+    return after
 
 
 def chosen(stacks: dict[str, Stack], names: list[str] | None) -> dict[str, Stack]:

@@ -44,23 +44,25 @@ def markdown(summary: Mapping[str, Any], refusals: Sequence[Sequence[str]], lost
 
     Whatever comes from files or a cloud stands in code: there it is neither markup nor HTML and mentions nobody.
     """
-    lines = [f"### {_code(summary['stack'])}: {_counts(summary)}", ""]
+    lines = [f"### {code(summary['stack'])}: {_counts(summary)}", ""]
     for _, detail, hint in refusals:
         lines += ["**Refused.**", "", *_block(f"{detail}\nhint: {hint}"), ""]
     if lost:
-        lines += ["These lose access:", "", *(f"- {_code(key)}" for key in lost), ""]
+        lines += ["These lose access:", "", *(f"- {code(key)}" for key in lost), ""]
     items = list(_visible(summary))
     if items:
         lines += ["|   | what | whose |", "|---|---|---|", *map(_row, items[:SHOWN_AT_MOST]), ""]
     if len(items) > SHOWN_AT_MOST:
         lines += [f"and {len(items) - SHOWN_AT_MOST} more", ""]
     lines += [f"{line}\n" for line in _internal(summary, "")]
-    lines += [f"Review digest: {_code(summary['review_digest'])}"] if summary.get("review_digest") else []
+    lines += [f"Review digest: {code(summary['review_digest'])}"] if summary.get("review_digest") else []
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _row(item: Mapping[str, Any]) -> str:
-    return f"| {_code(SYMBOLS[item['action']])} | {_code(item['what'])} | {', '.join(map(_code, item['grants']))} |"
+    return (
+        f"| {code(SYMBOLS[item['action']])} | {code(item['what'])} | {', '.join(map(code, item['grants']))} |"
+    )
 
 
 def _counts(summary: Mapping[str, Any]) -> str:
@@ -115,7 +117,7 @@ def _wrapped(first: str, text: str) -> list[str]:
     )
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """A code span: no backtick ends it, no bar ends its cell in a table, no line end its row."""
     return "`" + (" ".join(re.sub(r"[`|]", " ", text).split()) or " ") + "`"
 

@@ -103,12 +103,13 @@ class Rollout:
         """By access stack the pairs that nobody serves yet, because the stacks with their machines failed."""
         broken = {name for name in first if name in self.failed}
         found = {}
-        for name in self._wave(2) if broken else ():
+        for name in set(self._wave(2)) - set(self.failed) if broken else ():
             folder = self.folders[name]
             resolved = folder.resolved()
             proven = load_proven(self._deployment(name).state)
             had = set(proven.access) if proven is not None else set()
-            if keys := frozenset(self._new_at(broken, resolved) - had):
+            named = set(resolved.stacks[name].access)
+            if keys := frozenset((self._new_at(broken, resolved) & named) - had):
                 found[name] = keys
                 self.told.append(_withheld(name, sorted(broken), sorted(keys)))
         return found

@@ -206,19 +206,24 @@ def pairs_are_granted_once(view: View) -> Iterator[Diagnostic]:
             else:
                 first[pair] = (index, position)
     for pair, others in more.items():
-        yield from _repeated(view, pair, first[pair][0], others)
+        yield from _repeated(view, pair, first[pair], others)
 
 
-def _repeated(view: View, pair: str, first: int, others: list[tuple[int, int]]) -> Iterator[Diagnostic]:
+def _repeated(
+    view: View, pair: str, first: tuple[int, int], others: list[tuple[int, int]]
+) -> Iterator[Diagnostic]:
     grants = view.inventory.grants
-    conditions = {_conditions(grants[first]): first}
-    counted = first if grants[first].count is not None else None
-    entries = {first}
-    for index, position in others:
+    runner_class = pair.rpartition("/")[2]
+    named: dict[object, dict[str, int]] = {}
+    counted = None
+    entries: set[int] = set()
+    for index, position in [first, *others]:
         grant = grants[index]
-        same = conditions.setdefault(_conditions(grant), index)
+        name = grant.resources[position]
+        seen = named.setdefault(conditions(grant), {})
+        same = _granted_before(seen, name, runner_class)
         if index in entries:
-            if _stands_before(grant, position, pair.rpartition("/")[2]):
+            if _stands_before(grant, position, runner_class):
                 yield grant_fault(
                     "granted-twice",
                     at(index, "resources", position),
@@ -226,7 +231,7 @@ def _repeated(view: View, pair: str, first: int, others: list[tuple[int, int]]) 
                     f"`{pair}` stands in this entry already, by its class or a label.",
                     "delete one of the two",
                 )
-        elif same != index:
+        elif same is not None:
             line = view.line(same)
             yield grant_fault(
                 "granted-twice",
@@ -244,9 +249,17 @@ def _repeated(view: View, pair: str, first: int, others: list[tuple[int, int]]) 
                 f"`{pair}` has a count in {GRANTS}:{line} already, and it is for the pair.",
                 "keep the count at one entry",
             )
+        seen.setdefault(name, index)
         entries.add(index)
         if grant.count is not None and counted is None:
             counted = index
+
+
+def _granted_before(seen: dict[str, int], name: str, runner_class: str) -> int | None:
+    """The entry that gives what `name` gives; two labels of one class are two donors' offers."""
+    if name == runner_class and seen:
+        return next(iter(seen.values()))
+    return seen.get(name, seen.get(runner_class))
 
 
 def _stands_before(grant: Grant, position: int, runner_class: str) -> bool:
@@ -255,7 +268,8 @@ def _stands_before(grant: Grant, position: int, runner_class: str) -> bool:
     return name in before or runner_class in (name, *before)
 
 
-def _conditions(grant: Grant) -> tuple[object, ...]:
+def conditions(grant: Grant) -> tuple[object, ...]:
+    """Under which an entry gives access: what two entries for one pair must differ in."""
     return (
         frozenset(grant.roles),
         frozenset(grant.teams),

@@ -163,14 +163,14 @@ def logins_are_current(view: View) -> Iterator[Diagnostic]:
 
 
 def bots_have_owners(view: View) -> Iterator[Diagnostic]:
-    """Ensure a bot belongs to a person of its file; and that the end of a delegation is known (a warning)."""
+    """Ensure a bot belongs to a person of its file; that it is told as one, and its end is known (warnings)."""
     for name, position, user in _everybody(view):
         place = ("users", position)
         people = view.inventory.users[name]
         if user.bot is None:
             if user.github.endswith("[bot]"):
                 yield _user_fault(
-                    "bad-bot",
+                    "bot-without-owner",
                     name,
                     (*place, "github"),
                     "needs `bot`",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 from cf_infra import capacity, kinds, lab, openstack
+from cf_infra.at_github import Ask
 from cf_infra.commands import Outcome
 from cf_infra.deployment import Deployment, InventoryFile, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure
-from cf_infra.model import Kind, Rights
+from cf_infra.github_login import github_login
+from cf_infra.model import GithubAccess, Kind, Rights
 from cf_infra.project import Folder
 from cf_infra.resolve import demands
 
@@ -33,9 +36,14 @@ def status(folder: Folder, names: Sequence[str], live: bool, say: Say) -> Outcom
         inventory = load_inventory(deployment.state)
         if inventory is None:
             continue
-        seen = _live(folder, deployment, say) if live else None
-        rows.append(_row(deployment, inventory, seen))
-        blocks.append(_block(deployment, inventory, seen))
+        if deployment.cloud.startswith(kinds.GITHUB):
+            holds = _holds(folder, deployment, inventory, live, say)
+            rows.append({**_row(deployment, inventory, None), "live": live, "holds": holds})
+            blocks.append(_github_block(deployment, inventory, holds, live))
+        else:
+            seen = _live(folder, deployment, say) if live else None
+            rows.append(_row(deployment, inventory, seen))
+            blocks.append(_block(deployment, inventory, seen))
         if not live and now() - _time(inventory) > OLD:
             told.append(Diagnostic("old-inventory", detail=f"`{deployment.name}` was applied {inventory.age(now())}.",
                                    hint=f"ask the cloud:\ncf-infra status {deployment.stack} --live"))  # fmt: skip
@@ -58,6 +66,38 @@ def _live(folder: Folder, deployment: Deployment, say: Say) -> dict[str, opensta
     admin = stack is None or stack.rights is Rights.ADMIN
     with openstack.connected(login) as cloud:
         return {server.id: server for server in openstack.servers(cloud, deployment.stack, admin)}
+
+
+def _holds(
+    folder: Folder, deployment: Deployment, inventory: InventoryFile, live: bool, say: Say
+) -> list[dict[str, Any]]:
+    """Who is named where as the last apply left it; with `live`, whether GitHub still names them."""
+    if not live:
+        return inventory.holds
+    say(f"{deployment.name}: asking {deployment.cloud}")
+    stack = folder.inventory.stacks.get(deployment.stack)
+    repository = stack.github.repository if stack and stack.github else GithubAccess().repository
+    with closing(github_login(folder.inventory.settings).client(say)) as github:
+        ask = Ask(github, repository)
+        return [
+            {**row, "there": row["repository"].lower() in ask.named(row["place"], row["name"])}
+            for row in inventory.holds
+        ]
+
+
+def _github_block(
+    deployment: Deployment, inventory: InventoryFile, holds: list[dict[str, Any]], live: bool
+) -> str:
+    when = f"{'asked just now; last apply' if live else 'as applied'} {inventory.age(now())}"
+    failed = "" if inventory.complete else " (the last apply failed)"
+    lines = [f"{deployment.name} on {inventory.cloud}, {when}{failed}"]
+    places: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in holds:
+        places.setdefault((row["place"], row["name"]), []).append(row)
+    for (place, name), found in places.items():
+        lines.append(f"  {place} {name}: {len(found)} repositories")
+        lines += [f"    {row['repository']}  GONE" for row in found if not row.get("there", True)]
+    return "\n".join([*lines, f"  {len(inventory.access)} grants have access"]) + "\n"
 
 
 def _row(

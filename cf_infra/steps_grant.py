@@ -6,9 +6,8 @@ import shlex
 
 from cf_infra.access import scalar
 from cf_infra.asked import Case, Entry
-from cf_infra.chain import Outcome, Remedy, Step, listed, quote
+from cf_infra.chain import Outcome, Remedy, Step, likest_first, listed, quote
 from cf_infra.parse import GRANTS
-from cf_infra.selection import names_like
 
 REQUESTS = "https://github.com/conda-forge/admin-requests/pull/NUMBER"
 
@@ -28,10 +27,10 @@ def not_granted(case: Case, others: list[Entry]) -> Step:
     name, resource = quote(case.repository), quote(case.question.resource)
     fixes = _requests(case) if case.offers else ()
     if others:
-        have = sorted({r for entry in others for r in entry.grant.resources})
+        have = likest_first(sorted({r for e in others for r in e.grant.resources}), case.question.resource)
         why = f"{name} has no entry for {resource}; it has: {listed(have) or 'nothing'}."
         return Step("grant", Outcome.NO, why, GRANTS, others[0].line(), fixes)
-    near = names_like(case.around.raw, case.short)
+    near = case.around.entries.names_like(case.short)
     meant = f" Do you mean {listed(near, ' or ')}?" if near else ""
     asks = tuple(Remedy(f"if {quote(other)} is meant", case.command(other)) for other in near[:1])
     why = f"grants.yaml has no entry for {name}.{meant}"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from datetime import date
 
 from cf_infra.access import scalar
 from cf_infra.asked import Case, Entry, stack_file
 from cf_infra.catalog import Offered
-from cf_infra.chain import Outcome, Remedy, Step, listed, quote
-from cf_infra.diagnostics import MOST_NAMED
+from cf_infra.chain import Outcome, Remedy, Step, is_like, likest_first, listed, quote
 from cf_infra.model import Kind, Via
 from cf_infra.parse import GRANTS
 
@@ -43,11 +41,10 @@ def _not_offered(case: Case, entry: Entry | None) -> Step:
             "a runner is not known here."
         )
         return Step("offer", Outcome.UNKNOWN, why, GRANTS, entry.line("resources"))
-    names = case.around.catalog.names()
-    near = difflib.get_close_matches(resource, names, n=MOST_NAMED, cutoff=0.5)
-    known = [*near, *(name for name in names if name not in near)]
-    why = f"No stack offers {quote(resource)}. Offered are: {listed(known) or 'none'}."
-    fixes = (Remedy("ask for what is nearest", case.command(resource=near[0])),) if near else ()
+    names = likest_first(case.around.catalog.names(), resource)
+    why = f"No stack offers {quote(resource)}. Offered are: {listed(names) or 'none'}."
+    near = [name for name in names[:1] if is_like(name, resource)]
+    fixes = tuple(Remedy("ask for what is nearest", case.command(resource=name)) for name in near)
     if entry is None:
         return Step("offer", Outcome.NO, why, remedies=fixes)
     return Step("offer", Outcome.NO, why, GRANTS, entry.line("resources"), fixes)

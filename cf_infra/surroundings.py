@@ -30,7 +30,8 @@ class Found:
     `values`: what OpenTofu needs to know of it; `items`, `notes`: what an apply does beside OpenTofu, as a plan's
     items and in words; `remove`: servers (id, name, grant) and `strays`: ids of what a killed run left; `claims`: how
     much of it has our marks and is in no state; `seen`: by what an apply knows that nothing has changed since;
-    `told`: findings.
+    `told`: findings;
+    `pairs`: those that a list beside OpenTofu opens, before and after.
     """
 
     values: JSON
@@ -41,6 +42,7 @@ class Found:
     claims: int = 0
     seen: dict[str, str] = field(default_factory=dict)
     told: list[Diagnostic] = field(default_factory=list)
+    pairs: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
 
 
 class Surroundings(Protocol):

@@ -23,7 +23,8 @@ from cf_infra.diagnostics import Diagnostic, Path, printable
 LIMIT_GRANTS = 45_000_000
 LIMIT_OTHER = 1_000_000
 SECRET = "secret-in-stack"  # noqa: S105
-"""The code whose line is never shown."""
+SECRETS = frozenset({SECRET, "secret-in-settings"})
+"""The codes whose line is never shown."""
 AS_WRITTEN = "\0"
 """Stands in a hint for the value as the file has it: `2.10` is read as 2.1, and the reader looks for `2.10`."""
 
@@ -317,6 +318,8 @@ def _broken(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
         # What was never closed is noticed at the end; where it was opened says more.
         mark = error.context_mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
+    if line > text.count("\n"):  # what is open when the text ends is missed in a line that is not there
+        line, column = text.count("\n"), len(text.rpartition("\n")[2])
     excerpt = _line(text, line)
     tab = "\t" in excerpt[: column + 1]
     return Diagnostic(
@@ -380,7 +383,7 @@ def located(diagnostics: Iterable[Diagnostic], texts: dict[str, str]) -> list[Di
             continue
         finder = finders.get(d.file) or finders.setdefault(d.file, _Finder(texts[d.file]))
         done.append(_placed(d, finder))
-    secrets = {(d.file, d.line) for d in done if d.code == SECRET}
+    secrets = {(d.file, d.line) for d in done if d.code in SECRETS}
     return [_masked(d) if (d.file, d.line) in secrets else d for d in done] if secrets else done
 
 
@@ -402,7 +405,7 @@ def _masked(d: Diagnostic) -> Diagnostic:
     """Without the line, of which only a secret's key may be shown."""
     start = (d.column or 1) - 1
     key = d.excerpt[start : start + d.width]
-    return replace(d, excerpt=" " * start + f"{key}: ***" if d.code == SECRET else "")
+    return replace(d, excerpt=" " * start + f"{key}: ***" if d.code in SECRETS else "")
 
 
 class _Finder:
@@ -426,7 +429,7 @@ class _Finder:
 
     @cached_property
     def _whole(self) -> yaml.Node | None:
-        return _compose(self.text) if len(self.text) <= _LONGEST else None
+        return composed(self.text) if len(self.text) <= _LONGEST else None
 
     def _entry(self, index: int) -> tuple[int, yaml.Node | None]:
         """The line where grants[index] begins and its node; None if it cannot be read by itself."""
@@ -435,7 +438,7 @@ class _Finder:
             return 0, None
         start, text = chunk
         if index not in self._parsed:
-            listed = _compose(text)
+            listed = composed(text)
             alone = isinstance(listed, yaml.SequenceNode) and len(listed.value) == 1
             self._parsed[index] = listed.value[0] if listed is not None and alone else None
         return start, self._parsed[index]
@@ -462,11 +465,13 @@ _HEAD = re.compile(r"^grants:[ \t]*(?:#.*)?\r?$", re.MULTILINE)
 _FIRST = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*( *)-(?=[ \r\n])")
 
 
-def indent_of_entries(text: str) -> str | None:
-    """The blanks before each entry of `grants:`; None if it is not written with one entry under another."""
-    head = _HEAD.search(text)
-    first = _FIRST.match(text, head.end()) if head else None
-    return first[1] if first else None
+def lines_of_entries(text: str) -> tuple[list[int], int]:
+    """The lines (from zero) where the entries of `grants:` begin, and the line behind them.
+
+    No line if they do not stand one under another.
+    """
+    found = _Entries(text, text.split("\n"))
+    return found.starts, found.end
 
 
 class _Entries:
@@ -505,7 +510,7 @@ class _Entries:
         return start, "\n".join(self.lines[start:end]) + "\n"
 
 
-def _compose(text: str) -> yaml.Node | None:
+def composed(text: str) -> yaml.Node | None:
     """The nodes of a text that was read before; None for what libyaml takes otherwise than its reader did."""
     depth = 0
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from roots import PROJECT, TODAY, Runner, read_folder, write_root
 
-from cf_infra import access, project
+from cf_infra import access, edit, project
 from cf_infra.access import AccessList, Control, Policy
 from cf_infra.catalog import catalog
 from cf_infra.diagnostics import Failure
@@ -355,7 +355,7 @@ def imported(*policies: Policy, controls: list[Control], classes: bool = False) 
     inventory = parse(files).inventory
     listed = AccessList(policies=list(policies), access_control=controls)
     done = access.import_access(listed, "the list", inventory, catalog(inventory.stacks), classes)
-    text = access.appended("", done.text)
+    text = edit.with_entries("", done.entries)
     return list(parse({"grants.yaml": text.encode()}).inventory.grants.values())
 
 
@@ -400,4 +400,4 @@ def test_a_class_that_two_donors_offer_stays_a_label() -> None:
         access_control=[Control(resource="lab-large", policies=["a"])],
     )
     done = access.import_access(listed, "x", inventory, catalog(inventory.stacks), classes=True)
-    assert "resources: [lab-large]" in done.text
+    assert [entry.resources for entry in done.entries] == [["lab-large"]]

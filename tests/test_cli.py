@@ -62,7 +62,7 @@ def test_help_of_every_command_has_an_example(names: tuple[str, ...], option: st
     )
 
 
-@pytest.mark.parametrize("names", [(), ("import",), ("export",), ("sandbox",)], ids=" ".join)
+@pytest.mark.parametrize("names", [(), ("import",), ("export",), ("sandbox",), ("grant",)], ids=" ".join)
 def test_help_of_groups_names_their_commands(names: tuple[str, ...], run: Runner) -> None:
     ran = run(*names, "--help")
     assert ran.code == 0
@@ -76,6 +76,10 @@ def test_commands_of_the_contract_are_there() -> None:
     assert {"check", "compile", "plan", "apply", "destroy", "status"} <= {names[0] for names in COMMANDS}
     assert {
         ("import", "access"),
+        ("import", "requests"),
+        ("grant", "add"),
+        ("grant", "renew"),
+        ("grant", "revoke"),
         ("export", "access"),
         ("sandbox", "up"),
         ("sandbox", "down"),

@@ -39,7 +39,7 @@ def tracked() -> tuple[Path, ...]:
     return tuple(ROOT / name for name in names if (ROOT / name).is_file())
 
 
-PAGES = [p.relative_to(ROOT).as_posix() for p in tracked() if p.suffix == ".md"]
+PAGES = [p.relative_to(ROOT).as_posix() for p in tracked() if p.suffix == ".md" and p.name != "_answer.md"]
 
 
 def read(page: str) -> str:

@@ -12,17 +12,19 @@ import socket
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+import typer.main
 from accept import expect
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from roots import TODAY, Ran, Runner, read_folder, write_root
+from roots import PROJECT, TODAY, Ran, Runner, read_folder, write_root
 from test_properties import DAYS
 
-from cf_infra import answer, yaml12
+from cf_infra import answer, cli, yaml12
 from cf_infra.asked import Question
 from cf_infra.chain import Outcome, quote
 from cf_infra.explain import explain
@@ -123,6 +125,16 @@ def test_the_cases_show_every_step_with_every_outcome_that_it_can_have() -> None
         "label": "yes",
     }
     assert seen == {(step, outcome) for step, words in possible.items() for outcome in words.split()}
+
+
+def test_the_page_shows_what_is_said(run: Runner) -> None:
+    page = (PROJECT / "docs" / "explain.md").read_text()
+    shown = page.partition("```text\n")[2].partition("```")[0]
+    ran = run("explain", "numpy", "gpu-large", "--root", str(PROJECT), "--today", "2026-11-21")
+    assert len(shown.splitlines()) > 5 and shown in ran.out
+    keys = run("explain", "numpy", "gpu-large", "--root", str(PROJECT), "--format", "json").json()
+    table = page.partition("one object:")[2]
+    assert [key for key in keys if f"`{key}`" not in table] == []
 
 
 def test_places_are_those_of_the_values(tmp_path: Path) -> None:
@@ -259,6 +271,67 @@ def test_what_is_no_name_is_refused(arguments: list[str], hint: str, run: Runner
     ran = run("explain", *arguments, "--root", str(root))
     assert ran.code == 64 and ran.out == ""
     assert hint in ran.err
+
+
+LIKE_OPTIONS = ["numpy", "-x", "--help", "07", "on", "a.b", "1e3", "x_y", "-feedstock"]
+
+
+@given(
+    st.sampled_from(LIKE_OPTIONS),
+    st.sampled_from(["gpu-large", "cpu-large"]),
+    st.sampled_from([None, "on", "07"]),
+)
+def test_what_is_copied_is_what_was_asked(name: str, resource: str, user: str | None) -> None:
+    """The command, split as a shell does, and the entry, read as YAML, name what the question names."""
+    found = explain(BASE, Question(name, resource, DAY, user))
+    command, entry = (r.text for r in found.chain[0].remedies[-2:])
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:3] == ["cf-infra", "grant", "add"]
+    assert words[words.index("--requested-by") + 1] == (user or "LOGIN")
+    [value] = yaml12.load(f"grants:\n{entry}\n".encode(), "x")[0]["grants"]
+    assert f"{value['feedstock']}-feedstock" == found.repository
+    assert (value["resources"], value["requested_by"]) == ([resource], user or "LOGIN")
+
+
+def test_commands_that_are_proposed_are_understood() -> None:
+    """`grant` is a command of its own; as long as it is not there, only the others can be tried."""
+    app: Any = typer.main.get_command(cli.app)
+    tried = set()
+    for name in NAMES:
+        for step in orjson.loads((CASES / name / "_answer.json").read_bytes()).get("chain", []):
+            for fix in step["fix"]:
+                if not fix["text"].startswith("cf-infra "):
+                    continue
+                first, *rest = shlex.split(fix["text"].replace("\\\n", " "))[1:]
+                assert first in {*app.commands, "grant"}
+                command: Any = app.commands.get(first)
+                while command is not None and hasattr(command, "commands"):
+                    command, rest = command.commands[rest[0]], rest[1:]
+                if command is not None:
+                    command.make_context(first, rest)
+                    tried.add(first)
+    assert "explain" in tried
+
+
+def test_an_entry_that_is_copied_makes_it_a_yes(tmp_path: Path, run: Runner) -> None:
+    """The way from a no to a yes, gone: the proposed entry is added, the proposed person, and check has no error."""
+    root = write_root(tmp_path, BASE)
+    arguments = ("explain", "numpy", "gpu-large", "--user", "eve", "--root", str(root), "--today", TODAY)
+    first = run(*arguments, "--format", "json").json()
+    assert first["allowed"] is False
+    fixes = {f["do"]: f["text"] for step in first["chain"] for f in step["fix"]}  # type: ignore[attr-defined]
+    with (root / "grants.yaml").open("a") as file:
+        file.write(fixes["or add to grants.yaml"].replace("NUMBER", "7") + "\n")
+    form = next(text for do, text in fixes.items() if "accept" in do).partition("--jq '{")[2]
+    version = re.search(r'terms: "([^"]+)"', form)
+    assert version is not None
+    people = orjson.loads(BASE["users/lab-terms.json"])
+    people["users"].append({"github": "eve", "id": 99, "terms": version[1], "accepted": TODAY})
+    (root / "users" / "lab-terms.json").write_bytes(orjson.dumps(people))
+    assert run(*arguments, "--format", "json").json()["allowed"] is True
+    checked = run("check", "--root", str(root), "--today", TODAY, "--format", "json").json()
+    wrong = [d for d in checked["diagnostics"] if d["severity"] == "error"]  # type: ignore[attr-defined]
+    assert {d["code"] for d in wrong} <= {"bad-bot"}, "the base has a bot without an owner"
 
 
 # ------------------------------------------------------------------------------------------------ one answer

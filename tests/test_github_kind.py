@@ -10,7 +10,14 @@ import pytest
 from real_tofu import tool_or_skip
 from roots import Runner, write_root
 
-from cf_infra import keys
+from cf_infra import deploy, keys, record
+from cf_infra.access import AccessList
+from cf_infra.deployment import Deployment
+from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.github import Github
+from cf_infra.github_files import rows
+from cf_infra.github_parts import listed
+from cf_infra.rest import Token
 from tests.github import Standin, State
 from tests.github.state import Installation, Secret, Selection
 
@@ -97,6 +104,15 @@ class World:
         assert cirun is not None
         self.state.commit(cirun, {path: content}, "Edited by somebody")
 
+    def merge(self) -> None:
+        """The one pull request that is open, merged by people."""
+        cirun = self.state.repository(ORG, ".cirun")
+        assert cirun is not None
+        (number,) = [one.number for one in cirun.issues.values() if one.pull and one.state == "open"]
+        people = Github(self.github.url, ORG, Token(TOKEN, "a test"))
+        people.service.ask("PUT", f"/repos/{ORG}/.cirun/pulls/{number}/merge", {})
+        people.close()
+
     def chosen(self, selection: Selection | Installation) -> set[str]:
         ids = selection.repositories if isinstance(selection, Installation) else selection.selected
         return {self.state.repositories[i].name for i in ids}
@@ -139,7 +155,7 @@ def world(
     write_root(root, files)
     keys.state_key(keys.KeyFile(key), root, create=True)
     with Standin(state) as github:
-        monkeypatch.setenv("GITHUB_API_URL", github.url)
+        write_root(root, {"settings.yaml": SETTINGS + f"github: {{api: {github.url!r}}}\n".encode()})
         yield World(root, github, Runner(capsys))
 
 
@@ -263,7 +279,7 @@ def test_what_is_not_at_github_gets_nothing(world: World) -> None:
         (lambda w: w.state.secrets.clear(), "not-at-github", "gh secret set STAGING"),
         (lambda w: setattr(w.app, "selection", "all"), "not-at-github", "for all repositories"),
         (lambda w: w.state.installations.clear(), "not-at-github", "no installation"),
-        (lambda w: w.state.tokens.clear(), "login-refused", "does not take the token"),
+        (lambda w: w.state.tokens.clear(), "token-refused", "does not take the token"),
         (lambda w: w.edit(".access.yml", "policies: nobody\n"), "bad-access-list", "cannot be read"),
     ],
 )
@@ -273,6 +289,37 @@ def test_what_has_to_be_made_by_hand_is_said(world: World, break_it: Any, code: 
     assert code in {d["code"] for d in told}
     assert any(says in d["detail"] + d["hint"] for d in told)
     assert not any(request.method in ("PUT", "POST", "PATCH", "DELETE") for request in world.github.log)
+
+
+def test_what_somebody_did_to_a_runner_group_is_undone(world: World) -> None:
+    """The provider never looks at a group's repositories again; a plan and an apply of ours do."""
+    world("plan", "access")
+    world("apply", "access")
+    group = next(g for g in world.state.groups.values() if g.name == "cf-gpu")
+    other = world.state.repository(ORG, "admin-requests")
+    mine = world.state.repository(ORG, "llama.cpp-feedstock")
+    assert other is not None and mine is not None
+    group.selected = group.selected - {mine.id} | {other.id}
+    items = stack(world("plan", "access"), "access")["items"]
+    assert sorted((i["action"], i["what"]) for i in items) == [
+        ("create", f"runner group cf-gpu: repository {mine.id}, taken away by somebody else"),
+        ("delete", "runner group cf-gpu: admin-requests, added by somebody else"),
+    ]
+    world("apply", "access")
+    assert world.group() == {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
+    assert stack(world("plan", "access"), "access")["items"] == []
+
+
+def test_a_variable_that_nobody_may_see_is_looked_at(world: World) -> None:
+    """The provider would not see what is added by hand to an empty selection."""
+    world.write(grants=grants(entry("pytorch-cpu", "cpu-large")))
+    world("plan", "access")
+    world("apply", "access")
+    other = world.state.repository(ORG, "llama.cpp-feedstock")
+    assert other is not None
+    world.state.variables["CF_GPU_RUNNER"].selected.add(other.id)
+    told = [d for d in world("plan", "access")["diagnostics"] if d["code"] == "undeclared"]
+    assert len(told) == 1 and "llama.cpp-feedstock" in told[0]["detail"]
 
 
 def test_a_whole_stack_goes_only_when_it_is_allowed(world: World) -> None:
@@ -293,3 +340,193 @@ def test_a_whole_stack_goes_only_when_it_is_allowed(world: World) -> None:
     assert world.chosen(world.app) == {"admin-requests", "llama.cpp-feedstock"}, (
         "the app has a stack of its own"
     )
+
+
+# ------------------------------------------------------------------------------------ order and failures
+
+LAB = b"""\
+version: 1
+kind: openstack
+cloud: nowhere
+donor: {name: Lab}
+hosts: [{name: one, vcpus: 8, memory_gib: 32, disk_gib: 100}]
+images: {ubuntu: {name: ubuntu}}
+offers:
+  gpu-lab: {slice: 1/2, image: ubuntu, via: cirun, mode: on-demand, label: cirun-lab}
+"""
+
+
+class Machines:
+    """In the place of a cloud: the saved plan of `lab`, and what the access list was when its turn came."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world, self.fails, self.seen = world, False, list[str | None]()
+        prepare, verify, apply_stack = deploy.prepare, deploy.verify, deploy.apply_stack
+
+        def prepared(folder: Any, deployment: Deployment, say: Any) -> Any:
+            return deployment if deployment.stack == "lab" else prepare(folder, deployment, say)
+
+        def applied(run: Any, saved: Any, step: deploy.Step = deploy.WHOLE) -> deploy.Applied:
+            return self.apply(run) if isinstance(run, Deployment) else apply_stack(run, saved, step)
+
+        monkeypatch.setattr(deploy, "prepare", prepared)
+        monkeypatch.setattr(
+            deploy, "verify", lambda run, saved: None if isinstance(run, Deployment) else verify(run, saved)
+        )
+        monkeypatch.setattr(deploy, "apply_stack", applied)
+
+    def plan(self, **counts: int) -> None:
+        """Save a plan of `lab` that does so much."""
+        deployment = Deployment(self.world.root, "lab", "nowhere", True)
+        summary = {"add": 0, "change": 0, "replace": 0, "destroy": 0, "total": 0, "items": [], **counts}
+        day = {"today": DAY, "clock": DAY, "head": "", "inputs": {}, "compiled": ""}
+        digests = {"review_digest": "", "plan_digest": "", "summary": summary}
+        record.save(deployment, record.Record(stack="lab", cloud="nowhere", own=True, **day, **digests))
+        deployment.plan.write_bytes(b"")
+
+    def apply(self, deployment: Deployment) -> deploy.Applied:
+        self.seen.append(self.world.file(".access.yml"))
+        if self.fails:
+            raise Failure(Diagnostic("tofu-failed", detail="No valid host was found."))
+        return deploy.Applied(deployment, 0, [], [])
+
+
+@pytest.fixture
+def machines(world: World, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    world.write(stacks__lab=LAB, grants=grants(entry("pytorch-cpu", "gpu-large", "cpu-large")))
+    world("plan", "access", "namespace")
+    world("apply", "access", "namespace")
+    world.write(grants=grants(entry("pytorch-cpu", "cpu-large"), entry("llama.cpp", "gpu-lab", "gpu-large")))
+    return Machines(world, monkeypatch)
+
+
+def test_access_goes_before_machines_and_comes_after_them(world: World, machines: Machines) -> None:
+    world("plan", "access", "namespace")
+    machines.plan(destroy=1)
+    applied = world("apply")
+    (during,) = machines.seen
+    assert [row[:2] for row in rows(listed(during) or AccessList())] == [
+        ("pytorch-cpu-feedstock", "cirun-cpu-large")
+    ]
+    after = world.file(".access.yml") or ""
+    assert "resource: cirun-lab" in after and "resource: cirun-gpu-large" in after
+    assert world.group() == {"llama.cpp-feedstock"}
+    (receipt,) = stack(applied, "access")["receipts"]
+    assert receipt["grant"] == "pytorch-cpu-feedstock/gpu-large"
+    assert all(row["items"] == [] for row in world("plan", "access", "namespace")["stacks"])
+
+
+def test_a_stack_that_fails_withholds_its_new_labels(world: World, machines: Machines) -> None:
+    world("plan", "access", "namespace")
+    machines.plan(add=1)
+    machines.fails = True
+    told = world("apply", code=1)
+    assert [d["code"] for d in told["diagnostics"] if d["severity"] == "warning"] == ["withheld"]
+    assert (
+        "llama.cpp-feedstock/gpu-lab" in told["diagnostics"][-1]["detail"] + told["diagnostics"][0]["detail"]
+    )
+    after = world.file(".access.yml") or ""
+    assert "cirun-lab" not in after, "nobody serves it"
+    assert "llama.cpp-feedstock" in after, "what other stacks serve is opened"
+
+    machines.fails = False
+    planned = stack(world("plan", "access"), "access")
+    assert [i["grants"] for i in planned["items"] if i["action"] == "create"] == [
+        ["llama.cpp-feedstock/gpu-lab"]
+    ]
+    machines.plan(add=1)
+    world("apply")
+    assert "resource: cirun-lab" in (world.file(".access.yml") or "")
+
+
+def test_no_machine_goes_while_its_access_cannot_be_taken_back(world: World, machines: Machines) -> None:
+    world("plan", "access", "namespace")
+    machines.plan(destroy=1)
+    world.edit(".access.yml", (world.file(".access.yml") or "") + "# somebody was here\n")
+    told = world("apply", code=1)
+    assert {d["code"] for d in told["diagnostics"]} == {"stale-plan", "access-first"}
+    assert machines.seen == []
+
+
+# ---------------------------------------------------------------------------------------- by pull request
+
+
+def test_by_pull_request_the_lists_wait_for_people(world: World) -> None:
+    """One pull request with both lists; what it takes away is a step by hand until it is merged, then a receipt."""
+    settings = (world.root / "settings.yaml").read_bytes()
+    world.write(settings=settings.replace(b"direct", b"pull-request"))
+    cirun = world.state.repository(ORG, ".cirun")
+    assert cirun is not None
+    planned = stack(world("plan", "access"), "access")
+    assert "list:.access.yml#pytorch-cpu-feedstock/cirun-gpu-large/pytorch-cpu-feedstock-policy" in {
+        item["address"] for item in planned["items"]
+    }
+    applied = world("apply", "access")
+    assert [d["code"] for d in applied["diagnostics"]] == ["pull-request-open"]
+    assert world.file(".access.yml") is None, "only people merge it"
+    proposed = cirun.commits[cirun.branches["cf-infra/access"]].files
+    assert b"cirun-gpu-large" in proposed[".access.yml"] and b"g4dn" in proposed[".cirun.global.yml"]
+    world.merge()
+    assert world.file(".access.yml") == proposed[".access.yml"].decode()
+    assert stack(world("plan", "access"), "access")["items"] == []
+    world("apply", "access")
+
+    world.write(grants=grants(TWO[0]))
+    assert stack(world("plan", "access"), "access")["lost"] == ["llama.cpp-feedstock/gpu-large"]
+    (receipt,) = stack(world("apply", "access"), "access")["receipts"]
+    assert len(receipt["manual"]) == 1 and receipt["manual"][0].startswith("merge http")
+    assert "access list, cirun-gpu-large" not in {p["place"] for p in receipt["gone_from"]}
+    assert world.group() == {"pytorch-cpu-feedstock"}
+    world.merge()
+    world("plan", "access")
+    (receipt,) = stack(world("apply", "access"), "access")["receipts"]
+    assert receipt["manual"] == []
+    assert [p["place"] for p in receipt["gone_from"]] == ["access list, cirun-gpu-large"]
+
+
+def test_the_way_of_delivery_can_be_changed(world: World) -> None:
+    """Files that OpenTofu once wrote are not deleted when changes go by pull request from now on."""
+    world("plan", "access")
+    world("apply", "access")
+    was = world.file(".access.yml")
+    settings = (world.root / "settings.yaml").read_bytes()
+    world.write(settings=settings.replace(b"direct", b"pull-request"))
+    assert stack(world("plan", "access"), "access")["items"] == []
+    world.write(grants=grants(TWO[0]))
+    planned = stack(world("plan", "access"), "access")
+    assert {item["address"].partition("#")[0] for item in planned["items"] if "list" in item["what"]} == {
+        "list:.access.yml"
+    }
+    world("apply", "access")
+    assert world.file(".access.yml") == was
+    world.merge()
+    assert "llama" not in (world.file(".access.yml") or "llama")
+    told = world("plan", "access")
+    assert stack(told, "access")["items"] == [] and told["diagnostics"] == []
+
+
+def test_a_pull_request_may_not_empty_the_list_either(world: World) -> None:
+    settings = (world.root / "settings.yaml").read_bytes()
+    world.write(settings=settings.replace(b"direct", b"pull-request"))
+    test_emptying_the_list_is_refused(world)
+
+
+def test_status_tells_who_is_named_where(world: World) -> None:
+    world("plan")
+    world("apply")
+    row = stack(world("status"), "access")
+    assert {(h["place"], h["name"]) for h in row["holds"]} >= {
+        ("runner group", "cf-gpu"),
+        ("secret", "STAGING"),
+    }
+    moved = next(iter(world.app.repositories))
+    world.app.repositories = {moved}
+    world.state.secrets["STAGING"].selected.clear()
+    told = world("status", "--live")
+    gone = {h["repository"] for h in stack(told, "access")["holds"] if not h["there"]}
+    assert gone == {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
+    text = world.run("status", "--root", str(world.root), "--today", DAY, "--live")
+    assert "secret STAGING: 2 repositories" in text.out and "llama.cpp-feedstock  GONE" in text.out
+    text = world.run("plan", "--root", str(world.root), "--today", DAY)
+    assert "secret STAGING: llama.cpp-feedstock" in text.out and "somebody else changed" in text.err
+    assert TOKEN not in text.out + text.err

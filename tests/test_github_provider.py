@@ -32,13 +32,16 @@ def github() -> Iterator[Standin]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, github: Standin) -> Place:
+def place(tmp_path: Path, github: Standin) -> Iterator[Place]:
     tool = tool_or_skip()
     if "github" not in tool.locks:
         pytest.skip("the github provider is not there: run `make setup`")
     made = Place(tmp_path, tool)
     made.tool = tool.with_provider("github")
-    return made
+    yield made
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            assert TOKEN.encode() not in path.read_bytes(), path
 
 
 def configuration(github: Standin, **resources: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from accept import expect
 from roots import PROJECT, TODAY, Runner, read_folder, write_root
 
 from cf_infra import github_files, project
+from cf_infra.access import read_access
 from cf_infra.compile import configuration
 from cf_infra.model import Kind, Rights
 
@@ -94,7 +95,7 @@ def test_modules_are_copied(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_no_absolute_path(case: str) -> None:
     for name, raw in folder_of(case).compiled().items():
-        if case == "hostile" and not name.endswith("main.tf.json"):
+        if case in ("hostile", "github") and not name.endswith("main.tf.json"):
             continue  # its strings are paths on purpose
         text = raw.decode()
         assert str(PROJECT) not in text
@@ -111,6 +112,22 @@ def test_configuration_depends_on_rights_alone(case: str) -> None:
         if stack.kind is Kind.OPENSTACK:
             main = orjson.loads(compiled[f"{name}/main.tf.json"])
             assert orjson.dumps(main, option=orjson.OPT_SORT_KEYS) == texts[stack.rights]
+        elif github_files.is_ours(stack):
+            main = orjson.loads(compiled[f"{name}/main.tf.json"])
+            assert main == orjson.loads(orjson.dumps(github_files.configuration(stack.kind)))
+
+
+def test_lists_hold_hostile_strings_as_text() -> None:
+    """A policy's id is a person's text: it stands in the list as written, and in no configuration."""
+    folder = folder_of("github")
+    compiled = folder.compiled()
+    values = orjson.loads(compiled["access/grants.auto.tfvars.json"])
+    assert values["files"][".access.yml"].encode() == compiled["access/.access.yml"]
+    listed = read_access(compiled["access/.access.yml"], ".access.yml")
+    assert folder.inventory.grants[0].id in {policy.id for policy in listed.policies}
+    assert b"passwd" not in compiled["access/main.tf.json"]
+    assert "ended-feedstock" not in str(values)
+    assert values["secrets"] == {"STAGING_TOKEN": ["llama.cpp-feedstock", "pytorch_scatter-feedstock"]}
 
 
 def test_hostile_strings_stay_text() -> None:
@@ -136,7 +153,9 @@ def test_lists_are_yaml_for_every_reader(case: str) -> None:
     ryaml = pytest.importorskip("ryaml")
     yaml = pytest.importorskip("yaml")
     compiled = folder_of(case).compiled()
-    for name in ("_cirun/.access.yml", "_cirun/.cirun.global.yml"):
+    lists = [n for n in compiled if n.endswith((".access.yml", ".cirun.global.yml"))]
+    assert len(lists) == 2
+    for name in lists:
         text = compiled[name].decode()
         assert ryaml.loads(text) == yaml.load(text, Loader=yaml.CSafeLoader)
 

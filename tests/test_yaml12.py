@@ -300,3 +300,8 @@ def test_diagnostics_without_a_text_stay_as_they_are() -> None:
 def test_quoted_text_is_read_as_it_was(text: str) -> None:
     assert load(f"key: {yaml12.quoted(text)}\n") == {"key": text}
     assert yaml12.quoted(text).isprintable()
+
+
+def test_what_is_open_when_the_text_ends_is_shown_at_its_end() -> None:
+    _, [fault] = yaml12.load(b"{", "x")
+    assert (fault.code, fault.line, fault.column, fault.excerpt) == ("broken-yaml", 1, 2, "{")

@@ -25,6 +25,7 @@ import typer.main  # noqa: E402
 
 from cf_infra.cli import app  # noqa: E402
 from cf_infra.codes import CODES  # noqa: E402
+from tools import history  # noqa: E402
 
 #: Columns of the help texts: what fits into a page without a scroll bar, whatever terminal writes it.
 WIDTH = 96
@@ -163,10 +164,16 @@ def _first_line(tree: ast.Module) -> str:
     return (ast.get_docstring(tree) or "").partition("\n")[0].replace("|", "\\|").strip()
 
 
+def _history() -> str:
+    """Return docs/history.md: where each entry of the real access list came from."""
+    return f"{MADE}\n{history.page()}"
+
+
 #: Page below the root -> what makes it.
 PAGES: dict[str, Callable[[], str]] = {
     "docs/commands.md": commands,
     "docs/diagnostics.md": diagnostics,
+    "docs/history.md": _history,
     "CONTRIBUTING.md": contributing,
 }
 

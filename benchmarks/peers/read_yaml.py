@@ -1,4 +1,4 @@
-"""The peer of `cf-infra check`: python read_yaml.py FILE. PyYAML's fast loader merely reads the file."""
+"""The peer of `check` and `export access`: python read_yaml.py FILE. PyYAML's fast loader merely reads the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import yaml
 def main() -> None:
     raw = Path(sys.argv[1]).read_bytes()
     cpu, begin = time.process_time(), time.perf_counter()
-    entries = len(yaml.load(raw, Loader=yaml.CSafeLoader)["grants"])
+    value = yaml.load(raw, Loader=yaml.CSafeLoader)
+    entries = len(value["grants"] if "grants" in value else value["policies"])
     seconds = time.perf_counter() - begin
     print(json.dumps({"seconds": seconds, "cpu": time.process_time() - cpu, "entries": entries}))
 

@@ -34,6 +34,8 @@ TODAY = "2040-01-10"
 """The day on which most commands run: a fixed one, so that no credential turns by chance while the tests run."""
 PATIENCE = 900.0
 """Seconds that a command may take."""
+ENVIRONMENT = dict(os.environ)
+"""As it was in the beginning: while a scene plays, other tests change it for themselves."""
 
 
 class Stopped(BaseException):
@@ -204,7 +206,9 @@ class Scene:
     def environment(self, changed: Mapping[str, str | None] | None = None) -> dict[str, str]:
         """The environment of its commands: nothing of OpenStack or OpenTofu from outside; None removes a name."""
         kept = {
-            k: v for k, v in os.environ.items() if not k.startswith(("OS_", "TF_", "CF_INFRA_", "XDG_CONFIG"))
+            k: v
+            for k, v in ENVIRONMENT.items()
+            if not k.startswith(("OS_", "TF_", "CF_INFRA_", "XDG_CONFIG"))
         }
         own = {**self.lab.environment(), "XDG_CONFIG_HOME": str(self.base / "config"), "NO_COLOR": "1"}
         return {k: v for k, v in {**kept, **own, **(changed or {})}.items() if v is not None}
@@ -359,18 +363,11 @@ def playing(minutes: float) -> Callable[[Callable[[Scene], None]], Callable[...,
         test.__name__, test.__doc__ = function.__name__, function.__doc__
         test.__module__ = function.__module__
         test.played = (function, minutes)  # type: ignore[attr-defined]
-        for mark in MARKS:
-            test = mark(test)
-        return test
+        return pytest.mark.sandbox(test)
 
     return decorated
 
 
-MARKS = (
-    pytest.mark.sandbox,
-    # The SDK warns of things that only its own code does.
-    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
-)
 COUNTS = ("add", "change", "replace", "destroy")
 COMMON: JSON = {
     "reason": "A test",
@@ -421,7 +418,7 @@ def files_below(*folders: Path) -> Iterator[Path]:
 
 def clone_without_tools(folder: Path) -> Path:
     """A copy of the product in which `make setup` was never run."""
-    for name in ("cf_infra", "modules"):
+    for name in ("cf_infra", "locks", "modules"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
