@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from real_tofu import tool_or_skip
 from roots import write_root
-from test_activation import DAY, LABEL, LISTS, ORG, TOKEN, World, entry, world
+from test_activation import CONFIG_BEFORE, DAY, LABEL, LISTS, ORG, TOKEN, World, entry, world
 from test_explain import inert
 
+from cf_infra import keys
 from cf_infra.feedstock import BUILD_CONFIG, CONFIG
 from tests.github.state import Issue
 
@@ -220,3 +222,61 @@ def test_a_wrong_place_is_refused(world: World, place: str, code: int) -> None:
     ran = world("explain", "numpy", "gpu-large", "--comment", place, "--yes", code=code)
     assert ran.err and all(request.method == "GET" for request in world.github.log)
     assert DAY not in ran.out
+
+
+# ------------------------------------------------------------------------------------ from a request, and back
+
+REQUEST = "action: cirun\nfeedstocks:\n  - numpy\nresources:\n  - cirun-gpu-large\npull_request: true\n"
+
+
+def lists(world: World) -> list[bytes | None]:
+    cirun = world.github.state.repository(ORG, ".cirun")
+    assert cirun is not None
+    files = cirun.commits[cirun.branches["main"]].files
+    return [files.get(name) for name in (".access.yml", ".cirun.global.yml")]
+
+
+def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who knows the format of requests only; through the real OpenTofu and its provider."""
+    if "github" not in tool_or_skip().locks:
+        pytest.skip("The provider integrations/github was not built. Run `make setup`.")
+    key = world.root.parent / "key"
+    monkeypatch.setenv("CF_INFRA_KEY_FILE", str(key))
+    keys.state_key(keys.KeyFile(key), world.root, create=True)
+    request = world.root.parent / "request.yml"
+    known = ["--requested-by", "alice", "--reason", "CUDA tests", "--request", "https://example.org/1"]
+    alice = world.github.state.add_member("alice")
+    world.numpy.collaborators[alice.id] = "maintain"
+    world.grants()
+
+    def settled() -> None:
+        world("plan")
+        ran = world.run("apply", "--root", str(world.root))
+        assert ran.code == 0 and TOKEN not in ran.out + ran.err, ran.err
+
+    settled()
+    before = lists(world)
+
+    request.write_text(REQUEST)
+    world("import", "requests", str(request), *known, "--expires", "2027-06-01")
+    settled()
+    world("activate", "numpy")
+    world.merge()
+    found = world.json("explain", "numpy", "gpu-large", "--user", "alice", "--live")
+    chain: Any = found["chain"]
+    assert found["allowed"] is True
+    assert {s["step"]: s["outcome"] for s in chain if s["step"] in ("who", *LIVE)} == dict.fromkeys(
+        ("who", *LIVE), "yes"
+    )
+    assert "triggers: [push, pull_request]" in str(world.file(CONFIG))
+
+    request.write_text(REQUEST + "revoke: true\n")
+    world("import", "requests", str(request), *known)
+    settled()
+    world("deactivate", "numpy")
+    world.merge()
+    gone = world.json("explain", "numpy", "gpu-large", "--user", "alice", "--live")
+    chain = gone["chain"]
+    assert [s["step"] for s in chain if s["outcome"] == "no"] == ["grant"]
+    assert lists(world) == before and not world.is_active
+    assert world.file(CONFIG) == CONFIG_BEFORE and world.file(BUILD_CONFIG) is None
