@@ -440,7 +440,7 @@ def _diff(change: FileChange) -> str:
 
 
 def _by_hand(change: FileChange) -> Step:
-    why = f"{change.file} is left alone: {change.refused}. Write it there yourself:"
+    why = f"{change.file} is left alone: {change.refused}. It has to say:"
     return Step("feedstock", State.MANUAL, why, change.lines)
 
 

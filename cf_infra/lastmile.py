@@ -146,10 +146,13 @@ def wanted(
 def changes(asked: Wanted, files: Mapping[str, bytes | None]) -> list[FileChange]:
     """What is to be changed in a feedstock's two files; nothing if they are right."""
     build, config = files.get(BUILD_CONFIG), files.get(CONFIG)
+    if not asked.offers and not _named(asked, build):
+        return []  # nothing of ours is there, whatever else the files hold
     used: Used | None
     labels: FileChange | None
     settings: FileChange | None
     try:
+        _look_for_the_recipe(config)
         used = _used(asked, build)
     except CannotEdit as why:
         used, labels = None, _refusal(asked, BUILD_CONFIG, build, str(why))
@@ -173,8 +176,13 @@ def choices(asked: Wanted, files: Mapping[str, bytes | None]) -> list[list[str]]
 
 def _refusal(asked: Wanted, file: str, before: bytes | None, why: str) -> FileChange:
     lines = {part.file: part.text for part in feedstock_lines(_in_use(asked), asked.pull_requests)}
-    text = lines.get(file, f"take out what names {listed(sorted(asked.known))}")
+    text = lines.get(file, f"# nothing that names {listed(_named(asked, before)) or 'self-hosted runners'}")
     return FileChange(file, before, before, (), why, text)
+
+
+def _named(asked: Wanted, raw: bytes | None) -> list[str]:
+    """The labels of stacks that stand in a file, in whatever form."""
+    return [label for label in asked.known if label.encode() in (raw or b"")]
 
 
 def _in_use(asked: Wanted) -> list[Offered]:
@@ -271,13 +279,21 @@ def _is_item(line: str, names: list[str]) -> bool:
 
 
 def _settings(asked: Wanted, raw: bytes | None, used: Used | None) -> FileChange | None:
+    _look_for_the_recipe(raw)
     document = Document(raw or b"", CONFIG)
-    folder = document.word("recipe_dir")
-    if folder not in (None, "recipe"):
-        raise CannotEdit(f"the recipe is in {quote(folder or '')}, which is not looked at")
     before = document.text
     what = _open(asked, document) if asked.offers else _shut(asked, document, used)
     return FileChange(CONFIG, raw, document.text.encode(), tuple(what)) if document.text != before else None
+
+
+def _look_for_the_recipe(raw: bytes | None) -> None:
+    """Ensure the recipe is where everybody has it, as far as conda-forge.yml can be read."""
+    try:
+        folder = Document(raw or b"", CONFIG).node("recipe_dir")
+    except CannotEdit:
+        return
+    if folder is not None and plain(folder) != "recipe":
+        raise CannotEdit("`recipe_dir` says that the recipe is in another folder, where nothing is looked at")
 
 
 def _open(asked: Wanted, document: Document) -> list[str]:
@@ -366,7 +382,11 @@ def proposal(asked: Wanted, found: Iterable[FileChange]) -> Proposal:
     text += [f"- {quote(change.file)} {what}." for change in made for what in change.what]
     by_hand = [change for change in all_of_them if change.refused]
     if by_hand:
-        text += ["", "What could not be changed surely, and has to be written by hand:"]
+        text += [
+            "",
+            "**Not to be merged yet**: this could not be changed surely, and has to be written by hand on this",
+        ]
+        text += ["branch first. One file without the other has jobs wait for runners that nobody has."]
     for change in by_hand:
         text += ["", f"- {quote(change.file)}: {change.refused}.", "", *_block(change.lines)]
     text += ["", *(_after(asked) if asked.offers else _after_all())]

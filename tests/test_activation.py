@@ -216,7 +216,7 @@ def test_what_a_refused_file_needs_is_told_and_the_other_file_is_proposed(world:
     ran = world("activate", "numpy")
     assert "left alone" in ran.out and "self_hosted: true" in ran.out
     [pull] = world.pulls
-    assert pull.body is not None and "has to be written by hand" in pull.body
+    assert pull.body is not None and "**Not to be merged yet**" in pull.body
     assert world.file(CONFIG, BRANCH) == world.file(CONFIG)
 
 

@@ -79,6 +79,34 @@ github_actions_labels:
 """
 
 
+HOSTILE = {
+    "anchor": "provider: &p {win: azure}\nosx: *p\n",
+    "alias bomb": "a: &a [x]\nb: &b [*a,*a]\nc: [*b,*b]\n",
+    "merge key": "base: &b {x: 1}\ngithub_actions:\n  <<: *b\n",
+    "tag": "provider: !!python/object/apply:os.system [id]\n",
+    "list": "- provider\n- linux\n",
+    "text": "just words\n",
+    "in braces": "{provider: {linux_64: azure}}\n",
+    "tabs": "provider:\n\tlinux_64: azure\n",
+    "twice": "provider: {a: b}\nprovider: {c: d}\n",
+    "two documents": "a: 1\n---\nb: 2\n",
+    "not closed": "provider: {linux_64: azure\n",
+    "huge": "# " + "x" * 1_100_000 + "\n",
+    "deep": "a: " + "[" * 5000 + "]" * 5000 + "\n",
+    "section is a list": "provider: [linux_64]\n",
+    "section is a text": "github_actions: yes please\n",
+    "value is a mapping": "github_actions:\n  self_hosted:\n    really: true\n",
+    "comment inside": "github_actions:\n  triggers:\n    - pull_request  # keep\n    - push\n",
+    "trigger with a line": 'github_actions:\n  triggers: ["push]\\nevil: [x"]\n',
+    "recipe elsewhere": "recipe_dir: ../../etc\n",
+    "bidi": "provider:  # \u202e\n  linux_64: azure\n",
+    "byte order mark": "\ufeffbot: 1\n",
+    "a list as a key": "? [a]\n: b\n",
+    "null written out": "provider: null\n",
+    "trigger is a mapping": "github_actions:\n  triggers: {push: true}\n",
+}
+
+
 def test_files_that_are_not_there_are_made() -> None:
     assert edited(ONE, {}) == {CONFIG: NEW, BUILD_CONFIG: LABELS}
 
@@ -169,6 +197,23 @@ def test_a_label_in_a_text_of_several_lines_or_nested_lists() -> None:
     for odd in ("github_actions_labels: |\n  a\n  b\n", "github_actions_labels:\n  - [[a]]\n"):
         [change] = changes(ONE, {CONFIG: NEW.encode(), BUILD_CONFIG: odd.encode()})
         assert change.refused
+
+
+def test_a_recipe_in_another_folder_is_not_looked_for() -> None:
+    found = changes(ONE, {CONFIG: b"recipe_dir: other\n", BUILD_CONFIG: None})
+    assert [change.file for change in found if change.refused] == [BUILD_CONFIG, CONFIG]
+    assert changes(ONE, {CONFIG: b"recipe_dir: recipe\n" + NEW.encode(), BUILD_CONFIG: LABELS.encode()}) == []
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_files_without_a_label_of_ours_are_nobodys_business(name: str) -> None:
+    raw = HOSTILE[name].encode()
+    assert changes(NOBODY, {CONFIG: raw, BUILD_CONFIG: raw}) == []
+    found = changes(NOBODY, {CONFIG: raw, BUILD_CONFIG: raw + f"# {GPU}".encode()})
+    assert all(change.refused or change.after is not None for change in found)
+    with_label = {CONFIG: raw, BUILD_CONFIG: b"a: &x 1\n" + LABELS.encode()}
+    [build_config, *_] = changes(NOBODY, with_label)
+    assert build_config.refused and f"nothing that names `{GPU}`" in build_config.lines
 
 
 def test_a_choice_is_a_persons() -> None:
@@ -269,34 +314,6 @@ def test_runners_of_others_stay() -> None:
 
 def test_a_feedstock_that_never_had_a_label_of_ours_is_left_alone() -> None:
     assert changes(NOBODY, {CONFIG: NEW.encode(), BUILD_CONFIG: None}) == []
-
-
-HOSTILE = {
-    "anchor": "provider: &p {win: azure}\nosx: *p\n",
-    "alias bomb": "a: &a [x]\nb: &b [*a,*a]\nc: [*b,*b]\n",
-    "merge key": "base: &b {x: 1}\ngithub_actions:\n  <<: *b\n",
-    "tag": "provider: !!python/object/apply:os.system [id]\n",
-    "list": "- provider\n- linux\n",
-    "text": "just words\n",
-    "in braces": "{provider: {linux_64: azure}}\n",
-    "tabs": "provider:\n\tlinux_64: azure\n",
-    "twice": "provider: {a: b}\nprovider: {c: d}\n",
-    "two documents": "a: 1\n---\nb: 2\n",
-    "not closed": "provider: {linux_64: azure\n",
-    "huge": "# " + "x" * 1_100_000 + "\n",
-    "deep": "a: " + "[" * 5000 + "]" * 5000 + "\n",
-    "section is a list": "provider: [linux_64]\n",
-    "section is a text": "github_actions: yes please\n",
-    "value is a mapping": "github_actions:\n  self_hosted:\n    really: true\n",
-    "comment inside": "github_actions:\n  triggers:\n    - pull_request  # keep\n    - push\n",
-    "trigger with a line": 'github_actions:\n  triggers: ["push]\\nevil: [x"]\n',
-    "recipe elsewhere": "recipe_dir: ../../etc\n",
-    "bidi": "provider:  # \u202e\n  linux_64: azure\n",
-    "byte order mark": "\ufeffbot: 1\n",
-    "a list as a key": "? [a]\n: b\n",
-    "null written out": "provider: null\n",
-    "trigger is a mapping": "github_actions:\n  triggers: {push: true}\n",
-}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
