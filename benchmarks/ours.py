@@ -40,15 +40,15 @@ def everything(root: Path) -> Callable[[], None]:
     return measured
 
 
-def export(root: Path, outdir: Path) -> Callable[[], None]:
-    """From the bytes of all files to the file .access.yml."""
+def export(root: Path) -> Callable[[], None]:
+    """From the bytes of all files to the file access.yml in the same folder."""
     files = read_root(root)
 
     def measured() -> None:
         folder = project.from_files(root, files, TODAY)
         _sound(folder)
         text = access.access_text(access.export_access(folder.resolved(), folder.inventory))
-        (outdir / "access.yml").write_text(text, encoding="utf-8")
+        (root / "access.yml").write_text(text, encoding="utf-8")
 
     return measured
 

@@ -93,7 +93,7 @@ def revoke(root: Path, name: str, resources: Sequence[str] | None, today: date, 
     def change(draft: Draft) -> None:
         draft.take(changes.entries_of(draft, name, resources), resources)
 
-    return _propose(root, today, change, dry_run)
+    return _propose(root, today, change, dry_run, "Revoke")
 
 
 def renew(
@@ -269,9 +269,8 @@ def _commands(root: Path, draft: Draft, today: date, verb: str | None) -> list[s
     verb = verb or only.get((bool(draft.added), bool(draft.changed), bool(draft.removed)), "Change")
     keys = [*draft.added, *draft.changed, *draft.removed]
     names = list(dict.fromkeys(key.partition("/")[0].removesuffix("-feedstock") for key in keys))
-    title = printable(
-        f"{verb} access: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" * (len(names) > 3))
-    )
+    named = ", ".join(names[:3]) or "entries without resources"
+    title = printable(f"{verb} access: {named}" + f" and {len(names) - 3} more" * (len(names) > 3))
     slug = re.sub(r"[^a-z0-9]+", "-", f"{verb} {' '.join(names[:2])}".lower()).strip("-")[:50].strip("-")
     branch = f"{slug}-{today.isoformat()}"
     words = [
@@ -280,7 +279,7 @@ def _commands(root: Path, draft: Draft, today: date, verb: str | None) -> list[s
         ["git", "add", GRANTS],
         ["git", "commit", "--message", title],
         ["git", "push", "--set-upstream", "origin", branch],
-        ["gh", "pr", "create", "--title", title, "--body", _body(draft)],
+        ["gh", "pr", "create", "--title", title, "--body", _body(draft) or title],
     ]
     return [shlex.join(line) for line in words]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import orjson
@@ -34,7 +34,7 @@ from cf_infra.model import Delivery, GithubAccess, Kind
 from cf_infra.plan import Divide
 from cf_infra.project import CLOUD_VALUES, Folder
 from cf_infra.record import Record
-from cf_infra.resolve import ResolvedStack, followers
+from cf_infra.resolve import Resolved, ResolvedStack, followers
 from cf_infra.selection import ENDING
 from cf_infra.surroundings import JSON, Check, Found
 from cf_infra.tofu import Tofu
@@ -72,6 +72,17 @@ class AtGithub:
         """Are Cirun's lists resources of OpenTofu?"""
         return self.folder.inventory.settings.access_delivery is Delivery.DIRECT
 
+    # A run asks these for each entry; nothing changes them while it lasts.
+    @cached_property
+    def _resolved(self) -> Resolved:
+        return self.folder.resolved()
+
+    @cached_property
+    def _pairs(self) -> frozenset[str]:
+        """Those that have access now or had it after the last proven apply."""
+        proven = load_proven(self.deployment.state)
+        return frozenset({*self.stack.access, *(proven.access if proven is not None else ())})
+
     def environment(self) -> dict[str, str]:
         """Token and address, for the provider."""
         return self.login.environment()
@@ -87,7 +98,7 @@ class AtGithub:
     def compiled(self) -> dict[str, bytes]:
         """The stack's folder as it must be."""
         folder = self.folder
-        return compile_access(self.stack, folder.resolved(), folder.inventory, folder.modules())
+        return compile_access(self.stack, self._resolved, folder.inventory, folder.modules())
 
     def lists(self) -> dict[str, bytes]:
         """All of them are files of the stack's folder."""
@@ -105,7 +116,7 @@ class AtGithub:
 
     def values(self) -> JSON:
         """What the stack must have, as OpenTofu is told."""
-        return values(self.stack, self.folder.resolved(), self.folder.inventory, self.direct)
+        return values(self.stack, self._resolved, self.folder.inventory, self.direct)
 
     def look(self, connection: Github, state: Mapping[str, Any], destroy: bool) -> Found:
         """What is there and in no state, the numbers of repositories, and what nobody declared."""
@@ -128,20 +139,15 @@ class AtGithub:
         )
 
     def _lists(self) -> dict[str, bytes]:
-        return lists(self.folder.resolved(), self.folder.inventory)
+        return lists(self._resolved, self.folder.inventory)
 
     def owners(self) -> dict[str, tuple[str, ...]]:
         """Repositories of an app belong to their grants."""
         found: dict[str, list[str]] = {}
-        for key in sorted(self._pairs()):
+        for key in sorted(self._pairs):
             address = f'module.app-access.{APP}.this["{key.partition("/")[0]}"]'
             found.setdefault(address, []).append(key)
         return {address: tuple(keys) for address, keys in found.items()}
-
-    def _pairs(self) -> set[str]:
-        """Those that have access now or had it after the last proven apply."""
-        proven = load_proven(self.deployment.state)
-        return {*self.stack.access, *(proven.access if proven is not None else ())}
 
     def divide(self) -> Divide:
         """Lists by entries, selections by repositories."""
@@ -152,10 +158,10 @@ class AtGithub:
         return Divider(names, self._classes(), self._grants)
 
     def _classes(self) -> dict[str, str]:
-        return self.folder.resolved().catalog.class_of
+        return self._resolved.catalog.class_of
 
     def _grants(self, sort: str, name: str, repository: str) -> list[str]:
-        resolved, known = self.folder.resolved(), self._pairs()
+        resolved, known = self._resolved, self._pairs
         return [key for key in grants_of(self.stack, resolved, sort, name, repository) if key in known]
 
     def _ids(self) -> dict[str, int | None]:
@@ -265,7 +271,7 @@ class AtGithub:
         access = {key: ends for key, ends in self.stack.access.items() if key not in gone}
         folder = self.folder
         stack = replace(self.stack, access=access)
-        left = values(stack, folder.resolved(), folder.inventory, self.direct)
+        left = values(stack, self._resolved, folder.inventory, self.direct)
         if "files" in left:
             left["files"] = withheld_files(left["files"], now["files"], gone, self._classes())
         return left
@@ -343,7 +349,7 @@ class AtGithub:
                 for repository, label, policy in entries
             ]
         if kind == APP:
-            grants = [key for key in sorted(self._pairs()) if key.partition("/")[0] == name]
+            grants = [key for key in sorted(self._pairs) if key.partition("/")[0] == name]
             return [_row("app", str(told["installation_id"]), name, grants)]
         if kind not in SORTS:
             return []
@@ -371,7 +377,7 @@ class AtGithub:
 
     def _proposed(self, ask: Ask, ended: set[str]) -> dict[str, list[Check]]:
         """The access list's part, where people merge it: what waits is told by `by_hand`, the rest is asked."""
-        waits, catalog = proposal.load(self.deployment), self.folder.resolved().catalog
+        waits, catalog = proposal.load(self.deployment), self._resolved.catalog
         found: dict[str, list[Check]] = {}
         for grant in sorted({*ended, *waits.settled}):
             repository, _, resource = grant.partition("/")

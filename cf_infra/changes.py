@@ -74,10 +74,10 @@ class Draft:
             {key_of(g, r, self.offers) for g in grants.values() for r in g.resources}
             for grants in (self.inventory.grants, self.grants)
         )
-        mended = [key for key in (*self.added, *self.changed) if key in before & after]
-        self.added = [key for key in dict.fromkeys(self.added) if key in after - before]
-        self.removed = [key for key in dict.fromkeys(self.removed) if key in before - after]
-        self.changed = list(dict.fromkeys(mended))
+        kept, new, gone = before & after, after - before, before - after
+        self.changed = [key for key in dict.fromkeys((*self.added, *self.changed)) if key in kept]
+        self.added = [key for key in dict.fromkeys(self.added) if key in new]
+        self.removed = [key for key in dict.fromkeys(self.removed) if key in gone]
         self.unchanged = list(dict.fromkeys(self.unchanged))
 
     def _means(self, resource: str, stack: str | None) -> frozenset[tuple[str, str]]:
@@ -149,6 +149,7 @@ class Draft:
     def _standing(self, wanted: Grant, name: str, day: date) -> int | None:
         """The entry that gives `name` already, at most without pull requests; what is over is taken away."""
         meant = self._means(name, wanted.stack)
+        narrow = None
         for index in self.of(wanted.repository):
             grant = self.grants[index]
             names = [r for r in grant.resources if meant <= self._means(r, grant.stack)]
@@ -159,9 +160,11 @@ class Draft:
                     f"{self.key(index, name)} had ended on {grant.expires}; that entry makes room."
                 )
                 self._take_out(index, names)
-            elif not self._widens(wanted, index) or all(self._means(r, grant.stack) == meant for r in names):
+            elif not self._widens(wanted, index):
                 return index
-        return None
+            elif all(self._means(r, grant.stack) == meant for r in names):
+                narrow = index
+        return narrow
 
     def _widens(self, wanted: Grant, index: int) -> bool:
         return wanted.pull_requests and not self.grants[index].pull_requests

@@ -82,6 +82,7 @@ PARTLY: dict[Rule, frozenset[str]] = {
     rules_stacks.offers_name_what_is_there: frozenset({"hosts", "images"}),
     rules_stacks.flavors_are_made_once: frozenset(),
     rules_stacks.slices_come_out_whole: frozenset({"hosts"}),
+    rules_people.grace_ends_after_the_version: frozenset(),
 }
 """Rules that look at one stack alone, and so at what is left of a stack file with wrong values, too; and which keys of
 it they need whole."""

@@ -65,7 +65,7 @@ def explain(files: Mapping[str, bytes], question: Question) -> Explanation:
     if not offers:
         around.needs("stacks/")  # it may be offered there
     case = Case(around, question, _repository(grants, question.name), offers)
-    own = [(found, grant) for found, grant in grants if grant.repository == case.repository]
+    own = [(f, grant) for f, grant in grants if grant.repository.lower() == case.repository.lower()]
     return _answer(case, own)
 
 

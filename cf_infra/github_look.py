@@ -15,6 +15,8 @@ from cf_infra.github_login import GithubLogin
 from cf_infra.github_parts import APP, FILE, GROUP, SECRET, VARIABLE
 from cf_infra.surroundings import JSON, Found
 
+LISTED_FROM = 300
+"""So many names are looked up by listing the organisation's repositories: 30,000 of them are 300 pages."""
 WRITE_DELAY = 1000
 """Milliseconds between two writes of the provider: GitHub asks for one second."""
 
@@ -173,8 +175,10 @@ class Look:
     def _ids(self, names: Iterable[str]) -> dict[str, int | None]:
         """The number of each; None for what is not there, or is called otherwise now: that gets nothing."""
         found: dict[str, int | None] = {}
-        for name in sorted(names):
-            row = self.github.repository(name)
+        wanted = sorted(names)
+        listed = {r.name: r for r in self.github.repositories()} if len(wanted) >= LISTED_FROM else {}
+        for name in wanted:
+            row = listed.get(name) or self.github.repository(name)
             now = row.full_name if row else ""
             same = now.lower() == f"{self.login.organisation}/{name}".lower()
             found[name] = row.id if row and same else None

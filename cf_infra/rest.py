@@ -37,6 +37,9 @@ PATIENCE = 900.0
 BACKOFF = (1.0, 2.0, 4.0)
 """Seconds before each further try where the service fails; then it is given up."""
 REDIRECTS = 5
+LOCAL = ("127.0.0.1", "::1", "localhost")
+DIRECT = {"http": "", "https": ""}
+"""For requests: no proxy, whatever the environment says."""
 KEPT = 300
 """Characters of a service's own words that a message shows."""
 COMMAND_TIMEOUT = 60.0
@@ -297,6 +300,8 @@ class Service:
                 timeout=TIMEOUT,
                 allow_redirects=False,
                 stream=True,
+                # What is on this machine is not asked through a proxy on another one.
+                proxies=DIRECT if urlsplit(self.base).hostname in LOCAL else None,
             ) as response:
                 return self._read(response)
         except requests.RequestException as error:

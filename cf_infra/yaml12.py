@@ -154,13 +154,13 @@ def _unplaced(text: str, file: str, message: str) -> Diagnostic:
     if control := _CONTROL.search(text):
         return _character(text, control, file)
     where = re.search(r" at line (\d+) column (\d+)", message)
-    line, column = (int(where[1]), int(where[2])) if where else (1, 1)
+    line, column = _inside(text, int(where[1]) - 1, int(where[2]) - 1) if where else (0, 0)
     return Diagnostic(
         "broken-yaml",
         file=file,
-        line=line,
-        column=column,
-        excerpt=_line(text, line - 1),
+        line=line + 1,
+        column=column + 1,
+        excerpt=_line(text, line),
         label="here",
         detail=f"The YAML reader says: {message}.",
         hint=_EXAMPLES,
@@ -317,9 +317,7 @@ def _broken(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
     if mark and error.context_mark and not _line(text, mark.line).strip():
         # What was never closed is noticed at the end; where it was opened says more.
         mark = error.context_mark
-    line, column = (mark.line, mark.column) if mark else (0, 0)
-    if line > text.count("\n"):  # what is open when the text ends is missed in a line that is not there
-        line, column = text.count("\n"), len(text.rpartition("\n")[2])
+    line, column = _inside(text, mark.line, mark.column) if mark else (0, 0)
     excerpt = _line(text, line)
     tab = "\t" in excerpt[: column + 1]
     return Diagnostic(
@@ -334,6 +332,12 @@ def _broken(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
         if tab
         else _remedy(error, excerpt[column : column + 1]),
     )
+
+
+def _inside(text: str, line: int, column: int) -> tuple[int, int]:
+    """The place, or the end of the text: a text without a last line end is told to go on in the line behind it."""
+    last = text.count("\n")
+    return (line, column) if line <= last else (last, len(text) - (text.rfind("\n") + 1))
 
 
 def _sentence(error: yaml.MarkedYAMLError, line: int) -> str:

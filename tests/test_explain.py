@@ -18,16 +18,17 @@ import orjson
 import pytest
 import typer.main
 from accept import expect
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from roots import PROJECT, TODAY, Ran, Runner, read_folder, write_root
-from test_properties import DAYS
+from test_properties import DAYS, FILES, grant
 
-from cf_infra import answer, cli, yaml12
+from cf_infra import access, answer, cli, edit, project, yaml12
 from cf_infra.asked import Question
 from cf_infra.chain import Outcome, quote
 from cf_infra.explain import explain
+from cf_infra.model import Grant
 from cf_infra.parse import GRANTS
 
 CASES = Path(__file__).parent / "explain"
@@ -363,6 +364,48 @@ def test_a_no_stays_a_no_for_every_user(name: str, day: date, resource: str, use
     }
     spelled = explain(BASE, Question(name.upper(), resource, day, user and user.upper()))
     assert [s.outcome for s in spelled.chain] == [s.outcome for s in somebody.chain]
+
+
+@given(
+    st.lists(grant(st.sampled_from(["numpy", "numpy-x", "a.b"])), min_size=1, max_size=5),
+    st.booleans(),
+    st.booleans(),
+    DAYS,
+)
+@settings(max_examples=60)
+def test_a_yes_is_what_the_access_list_says(
+    grants: list[Grant], of_terms: bool, lapsed: bool, day: date
+) -> None:
+    """For every repository and label: explain refuses exactly what the exported list does not open."""
+    donor = b"donor: {name: The Second Lab, terms: {users: lab, version: 2026-01-01%s}}"
+    stacks = FILES["stacks/second.yaml"]
+    known = re.search(rb"^donor:.*$", stacks, re.MULTILINE)
+    assert known is not None
+    terms = donor % (b", grace_until: 2026-06-01" if lapsed else b"")
+    if of_terms:
+        grants = [g.model_copy(update={"terms": "lab"}) for g in grants]
+    text = edit.with_entries("", grants)
+    files = {**FILES, "stacks/second.yaml": stacks.replace(known[0], terms), GRANTS: text.encode()}
+    folder = project.from_files(Path(), files, day)
+    resolved = folder.resolved()
+    listed = access.export_access(resolved, folder.inventory)
+    repositories = {p.id: p.repo for p in listed.policies}
+    opened = {(repositories[i], c.resource) for c in listed.access_control for i in c.policies}
+    labels = {o.offer.label for offers in resolved.catalog.by_name.values() for o in offers if o.offer.label}
+    for name in ("numpy", "numpy-x", "a.b", "else"):
+        for label in labels:
+            assert explain(files, Question(name, label, day)).allowed is (
+                (f"{name}-feedstock", label) in opened
+            )
+
+
+def test_a_name_in_other_letters_is_the_same_repository() -> None:
+    text = "version: 1\ngrants:\n"
+    for name, resource in (("A", "cpu-large"), ("a", "win-large")):
+        text += f"  - {{feedstock: {name}, resources: [{resource}], roles: [write], imported: x}}\n"
+    for name in "aA":
+        for resource in ("cpu-large", "win-large"):
+            assert explain({**BASE, GRANTS: text.encode()}, Question(name, resource, DAY)).allowed
 
 
 def test_a_missing_grants_file_is_told_as_check_does(tmp_path: Path, run: Runner) -> None:

@@ -372,6 +372,14 @@ def test_a_netrc_does_not_replace_the_token(
     assert [one.login for one in standin.log] == ["operator"]
 
 
+def test_this_machine_is_not_asked_through_a_proxy(client: Github, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert client.viewer() is not None
+
+
 def test_a_wrong_token_is_told_by_its_name(connect: Connect) -> None:
     text = fault(connect("wrong-token-value").viewer)
     assert "GitHub does not take the token that GITHUB_TOKEN gives" in text

@@ -21,6 +21,7 @@ from cf_infra.rest import Token
 from tests.github import Standin, State
 from tests.github.state import Installation, Secret, Selection
 
+pytestmark = pytest.mark.sandbox  # no OpenStack, but some two hundred runs of OpenTofu
 ORG = "conda-forge"
 TOKEN = "ghp_ThisIsNoTokenButItLooksLikeOne0002"
 DAY = "2026-06-01"

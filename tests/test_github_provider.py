@@ -167,7 +167,7 @@ def test_what_is_done_to_a_runner_group_by_hand_is_seen_by_no_plan(run: Run, git
 def test_a_file_above_a_megabyte_cannot_be_kept_by_the_provider(run: Run, github: Standin) -> None:
     """Why a list of that size has to be delivered by pull request (docs/traps.md)."""
     with pytest.raises(TofuFailure) as failure:
-        run.apply(github_repository_file={"access": file(f"# {'x' * 1000}\n" * 1100)})
+        run.apply(github_repository_file={"access": file(f"# {'x' * 100_000}\n" * 11)})
     assert "unsupported content encoding" in str(failure.value)
 
 

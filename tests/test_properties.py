@@ -487,6 +487,8 @@ def test_spoilt_files_are_told_well(name: str, data: st.DataObject) -> None:
     st.sampled_from([GRANTS, "stacks/first.yaml", "users/lab.json", "settings.yaml"]),
 )
 @example(b"\xef\xbb\xbf\xff", GRANTS)
+@example(b"[", GRANTS)
+@example(b"a: [\n  {", "stacks/first.yaml")
 @example(b"version: 1\ngrants:\n- \x00", GRANTS)
 @example("version: 1\ngrants: [\ufeff]".encode(), GRANTS)
 @example(b"\xef\xbb\xbf\xef\xbb\xbfa: 1", GRANTS)

@@ -65,7 +65,7 @@ def test_examples_are_right() -> None:
     """Together they are a root: the stack's example offers what the grants' example asks for."""
     texts = [text for _, text in FENCE.findall(FILES)]
     grants, users, settings, overrides = texts
-    [stack] = [text for _, text in FENCE.findall(STACKS)]
+    stack, access, vendor = [text for _, text in FENCE.findall(STACKS)]
     files = {
         "grants.yaml": grants.replace("gpu-large, ", "gpu-dedicated, ")
         .replace("count: 2", "count: 1")
@@ -74,6 +74,8 @@ def test_examples_are_right() -> None:
         "settings.yaml": settings.encode(),
         "overrides.yaml": overrides.encode(),
         "stacks/quansight-v100.yaml": stack.encode(),
+        "stacks/access.yaml": access.encode(),
+        "stacks/namespace.yaml": vendor.encode(),
     }
     folder = project.from_files(Path(), files, DAY)
     # The host of the example has one GPU that is in order, and two grants ask for it.

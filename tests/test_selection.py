@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_properties import grants_texts
+from test_explain import BASE, DAY
+from test_properties import assert_is_in_its_file, grants_texts
 
-from cf_infra import yaml12
+from cf_infra import answer, yaml12
+from cf_infra.asked import Question
+from cf_infra.diagnostics import Failure
+from cf_infra.explain import explain
 from cf_infra.parse import GRANTS
 from cf_infra.selection import Entries, Selection, owner, whole
 
@@ -156,6 +160,28 @@ def test_a_large_file_is_cut_and_quick() -> None:
     assert told(whole(raw, "package-15000")) == told(select(raw, "package-15000"))
     assert quick < (time.process_time() - begin) / 2
     assert one.line() == 3 + 4 * 15_000
+
+
+@given(
+    st.binary(max_size=60)
+    | st.tuples(
+        written(),
+        st.integers(0, 300),
+        st.integers(0, 4),
+        st.sampled_from(["", "\t", "&a ", "'", '"', "{", "]", "\r"]),
+    ).map(lambda t: (t[0][: t[1]] + t[3] + t[0][t[1] + t[2] :]).encode()),
+    st.sampled_from([GRANTS, "stacks/lab.yaml", "users/lab-terms.json"]),
+)
+@settings(max_examples=300)
+def test_any_bytes_are_answered_or_refused(raw: bytes, name: str) -> None:
+    """Never a traceback; and each fault has its place in the file."""
+    files = {**BASE, name: raw}
+    try:
+        answer.terminal(explain(files, Question("numpy", "gpu-large", DAY, "alice")))
+    except Failure as failure:
+        assert failure.diagnostics
+        for d in failure.diagnostics:
+            assert_is_in_its_file(d, files)
 
 
 # ----------------------------------------------------------------------------------------- faults of one's own
