@@ -52,12 +52,12 @@ def markdown(found: Explanation) -> str:
                 "",
                 f"{_head(step, quoted=True)}: {remedy.do}:",
                 "",
-                *_block(remedy.text, remedy.language),
+                *fenced(remedy.text, remedy.language),
             ]
     if found.lines:
         lines += ["", f"#### {_for_the_feedstock(found)}"]
     for part in found.lines:
-        lines += ["", quote(part.file), "", *_block(part.text, "yaml")]
+        lines += ["", quote(part.file), "", *fenced(part.text, "yaml")]
     for remark in (*_remarks(found), INFERRED):
         lines += ["", remark]
     return "\n".join(lines) + "\n"
@@ -69,7 +69,8 @@ def _verdict(found: Explanation) -> str:
     if not found.allowed:
         refusing = [step.step for step in found.chain if step.outcome is Outcome.NO]
         return f"No: {what}{whom} on {found.today} (see {', '.join(refusing)})."
-    rest = f", as far as the files tell (see {', '.join(found.unknown)})" if found.unknown else ""
+    told = "could be asked" if found.live else "the files tell"
+    rest = f", as far as {told} (see {', '.join(found.unknown)})" if found.unknown else ""
     return f"Yes: {what}{whom} on {found.today}{rest}."
 
 
@@ -117,6 +118,7 @@ def _wrapped(first: str, text: str) -> list[str]:
     )
 
 
-def _block(text: str, language: str) -> list[str]:
+def fenced(text: str, language: str) -> list[str]:
+    """The lines of a block whose text stays text, whatever stands in it."""
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 3)
     return [fence + language, *(printable(line) for line in text.splitlines()), fence]

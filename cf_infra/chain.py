@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
+from cf_infra.catalog import Offered
 from cf_infra.diagnostics import MOST_NAMED, printable
+from cf_infra.model import Grant
 from cf_infra.parse import GRANTS
 
 INFERRED = (
@@ -77,7 +79,8 @@ class Lines:
 class Explanation:
     """The answer. `others`: lines of grants.yaml with entries under other conditions, and whether they allow it.
 
-    `unread`: files that have faults, and that the answer did not need.
+    `unread`: files that have faults, and that the answer did not need. `grant`, `offers`: the entry that the chain is
+    about (None: there is none), and what it opens. `live`: were GitHub and Cirun asked as well.
     """
 
     repository: str
@@ -88,6 +91,9 @@ class Explanation:
     lines: tuple[Lines, ...] = ()
     others: tuple[tuple[int, bool], ...] = ()
     unread: tuple[str, ...] = ()
+    grant: Grant | None = None
+    offers: tuple[Offered, ...] = ()
+    live: bool = False
 
     @property
     def allowed(self) -> bool:
@@ -113,6 +119,7 @@ class Explanation:
             "others": [{"file": GRANTS, "line": line, "allowed": allowed} for line, allowed in self.others],
             "unread": list(self.unread),
             "inferred": INFERRED,
+            **({"live": True} if self.live else {}),
         }
 
 

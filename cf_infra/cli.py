@@ -521,6 +521,14 @@ def explain(
     ],
     resource: Annotated[str, typer.Argument(metavar="RESOURCE", help="A runner class or a label.")],
     user: Annotated[str | None, typer.Option("--user", metavar="LOGIN", help="Who starts the job.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Ask GitHub and Cirun, too.")] = False,
+    comment: Annotated[
+        str | None,
+        typer.Option(
+            "--comment", metavar="OWNER/REPO#N", help="Answer there, in one comment that later runs change."
+        ),
+    ] = None,
+    yes: Yes = False,
     root: Root = Path(),
     today: Today = None,
     maintainers: Maintained = None,
@@ -528,13 +536,16 @@ def explain(
     quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> None:
-    """Say whether a feedstock may use a resource, step by step, and what would change a no. Needs no network.
+    """Say whether a feedstock may use a resource, step by step, and what would change a no.
+
+    Needs no network without --live and --comment.
 
     \b
     Examples:
       cf-infra explain pytorch-cpu gpu-large
       cf-infra explain pytorch-cpu cirun-openstack-gpu-large --user h-vetinari
       cf-infra explain numpy gpu-large --format markdown
+      cf-infra explain numpy gpu-large --user their-login --live --comment conda-forge/numpy-feedstock#12
     """
     from cf_infra import answer
     from cf_infra.asked import Question
@@ -543,10 +554,32 @@ def explain(
 
     console = Console(form, quiet, no_color)
     question = Question(feedstock, resource, _day(today), user, _maintainers(maintainers))
-    found = explained(read_root(root), question)
+    files = read_root(root)
+    found = explained(files, question)
+    if live or comment is not None:
+        from cf_infra import live as asking
+
+        place = asking.place_of(comment) if comment is not None else None
+        found = asking.live(root, files, found, console.progress) if live else found
+        if place is not None:
+            _agreed(yes, f"Write this answer to {comment}, where everybody can read it?")
+            number = asking.comment(root, place, found, answer.markdown(found), console.progress)
+            console.result({"comment": {"place": comment, "id": number}}, "")
+            console.hint(f"The answer stands at {comment}.")
     text = answer.markdown(found) if form is Format.MARKDOWN else answer.terminal(found)
     console.result(found.as_json(), text)
     console.finish()
+
+
+def _agreed(yes: bool, question: str) -> None:
+    """Ensure that a person agreed; --yes is their answer where there is no terminal."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        detail = "What others will read is written only after a yes, and there is no terminal to ask at."
+        raise Failure(Diagnostic("usage", detail=detail, hint="look at the answer first, then add --yes"))
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
 
 
 # ------------------------------------------------------------------------- changes of single grants, and requests
@@ -813,6 +846,84 @@ def grant_revoke(
     console = Console(form, quiet, no_color)
     done = amend.revoke(root, feedstock, resources or None, _day(today), dry_run)
     _proposed(console, done, dry_run)
+
+
+# ------------------------------------------------------------------------------------------- the last mile
+
+Prepared = Annotated[
+    str, typer.Argument(metavar="FEEDSTOCK", help="Without -feedstock; or a repository that has a grant.")
+]
+OnlyLook = Annotated[
+    bool, typer.Option("--dry-run", help="Only look: say what would be done, and show the diff.")
+]
+
+
+@app.command()
+def activate(
+    feedstock: Prepared,
+    resource: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RESOURCE]", help="Which one, where several are granted.", show_default=False
+        ),
+    ] = "",
+    root: Root = Path(),
+    dry_run: OnlyLook = False,
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="Make and register a feedstock token again.")
+    ] = False,
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Have a feedstock's jobs run on what it was granted: Cirun, the feedstock's token, a pull request to it.
+
+    What is done already is left as it is, so a run that broke off is finished by the next one.
+
+    \b
+    Examples:
+      cf-infra activate pytorch-cpu --dry-run
+      cf-infra activate pytorch-cpu gpu-large
+    """
+    from cf_infra import activation
+
+    options = activation.Options(root, _day(today), feedstock, resource, dry_run, new_token)
+    _last_mile(Console(form, quiet, no_color), activation.activate, options)
+
+
+@app.command()
+def deactivate(
+    feedstock: Prepared,
+    root: Root = Path(),
+    dry_run: OnlyLook = False,
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Take back what `activate` did, as far as no grant asks for it any more.
+
+    Cirun is switched off after a repository's last grant; a pull request takes the lines out of the feedstock.
+
+    \b
+    Example:
+      cf-infra deactivate pytorch-cpu
+    """
+    from cf_infra import activation
+
+    options = activation.Options(root, _day(today), feedstock, dry_run=dry_run)
+    _last_mile(Console(form, quiet, no_color), activation.deactivate, options)
+
+
+def _last_mile(console: Console, run: Any, options: Any) -> None:
+    outcome = run(options, console.progress)
+    console.diagnostics(outcome.diagnostics)
+    text = outcome.markdown() if console.form is Format.MARKDOWN else outcome.text()
+    console.result(outcome.as_json(), text)
+    if options.dry_run:
+        console.hint("Nothing was changed, as --dry-run asks.")
+    console.finish()
 
 
 # ------------------------------------------------------------------------------------------------- audit

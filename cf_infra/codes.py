@@ -311,6 +311,20 @@ CODES: dict[str, Code] = {
         "Place could not be audited",
         "What is there is not known; a silent place is no proof that all is well.",
     ),
+    # the last mile
+    "no-grant": _error(
+        "Nothing is granted", "A feedstock is prepared for runners only while an entry of grants.yaml holds."
+    ),
+    "which-resource": _error(
+        "Several resources are granted",
+        "They are for one platform, and a feedstock's jobs of a platform go to one of them.",
+    ),
+    "command-failed": _error(
+        "Command failed", "A command of settings.yaml ended with another exit status than 0; it is not shown."
+    ),
+    "by-hand": _warning(
+        "Something is left for people", "A step needs a hand; the list of steps says which, and how."
+    ),
     # sandbox
     "sandbox": _error("Sandbox failed", "The OpenStack on this machine could not be started or used."),
     "job-refused": _error("Job is refused", "No access list entry lets this repository use this label."),

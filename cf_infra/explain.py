@@ -7,6 +7,7 @@ entries of others do not hinder it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -104,13 +105,15 @@ def _answer(case: Case, own: list[tuple[Found, Grant]]) -> Explanation:
         (others if opened is None else entries).append(Entry(found, grant, opened or ()))
     chains = [_chain(case, entry) for entry in entries]
     if not chains:
-        return _made(case, _without_entry(case, others), case.offers, pull_requests=False)
+        made = _made(case, _without_entry(case, others), case.offers, pull_requests=False)
+        return replace(made, offers=case.offers)
     best = min(range(len(chains)), key=lambda i: _refusals(chains[i]))
     rest = [
         (e.line(), not _refusals(c)) for e, c in zip(entries, chains, strict=True) if e is not entries[best]
     ]
     entry = entries[best]
-    return _made(case, chains[best], entry.offers, entry.grant.pull_requests, tuple(rest))
+    made = _made(case, chains[best], entry.offers, entry.grant.pull_requests, tuple(rest))
+    return replace(made, grant=entry.grant, offers=entry.offers)
 
 
 def _made(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from cf_infra.catalog import Offered
 from cf_infra.chain import Lines
@@ -21,6 +21,46 @@ _PLATFORMS = {
 """System and processor: conda-smithy's name of the platform, and the selector of its jobs."""
 
 
+LABELS_KEY = "github_actions_labels"
+CONFIG = "conda-forge.yml"
+BUILD_CONFIG = "recipe/conda_build_config.yaml"
+HOSTED = "hosted"
+"""conda-smithy's label for GitHub's own runners; without it, other platforms of a self-hosted feedstock would wait for
+runners that nobody has."""
+System = tuple[str, str]
+"""System and processor of an offer."""
+
+
+def platform(system: System) -> str:
+    """conda-smithy's name of a platform; empty if it has none."""
+    return _PLATFORMS.get(system, ("", ""))[0]
+
+
+def system_of(offer: Offer) -> System:
+    """System and processor of an offer."""
+    return offer.os, offer.arch
+
+
+def minutes(offers: Iterable[Offer]) -> int:
+    """`timeout_minutes` for jobs that may run on any of the offers."""
+    return min(offer.max_hours for offer in offers) * 60
+
+
+def label_lines(labels: Mapping[System, Sequence[str]]) -> list[str]:
+    """`github_actions_labels` with the first label of each system; further ones as comments.
+
+    A second value for a platform would have each package built twice. What is built elsewhere stays on hosted runners.
+    """
+    lines, selectors = [f"{LABELS_KEY}:"], []
+    for system, (first, *others) in labels.items():
+        selector = _PLATFORMS.get(system, ("", ""))[1]
+        selectors += [selector] if selector else []
+        lines += [f"  - {scalar(first)}" + (f"  # [{selector}]" if selector else "")]
+        lines += [f"  # or: {scalar(other)}" for other in others]
+    rest = " and ".join(f"not ({s})" if " and " in s else f"not {s}" for s in selectors)
+    return [*lines, *([f"  - {HOSTED}  # [{rest}]"] if rest else [])]
+
+
 def feedstock_lines(offers: Iterable[Offered], pull_requests: bool) -> tuple[Lines, ...]:
     """What a feedstock needs to run its jobs there; nothing for machines that have no label.
 
@@ -28,29 +68,22 @@ def feedstock_lines(offers: Iterable[Offered], pull_requests: bool) -> tuple[Lin
     runner is triggered by pushes only unless `triggers` says more, and a job ends after `timeout_minutes`, 360 if not
     set (https://conda-forge.org/docs/how-to/advanced/self-hosted-runners/).
     """
-    by_system: dict[tuple[str, str], list[Offer]] = {}
+    by_system: dict[System, list[Offer]] = {}
     for found in offers:
         if found.offer.label is not None:
-            by_system.setdefault((found.offer.os, found.offer.arch), []).append(found.offer)
+            by_system.setdefault(system_of(found.offer), []).append(found.offer)
     if not by_system:
         return ()
-    labels, providers = [], []
-    for system, same in by_system.items():
-        platform, selector = _PLATFORMS.get(system, ("", ""))
-        first, *others = dict.fromkeys(scalar(offer.label or "") for offer in same)
-        labels += [f"  - {first}" + (f"  # [{selector}]" if selector else "")]
-        # A second value would have each package built twice.
-        labels += [f"  # or: {other}" for other in others]
-        providers += [f"  {platform}: github_actions"] if platform else []
-    minutes = min(offer.max_hours for same in by_system.values() for offer in same) * 60
+    labels = {s: list(dict.fromkeys(o.label or "" for o in same)) for s, same in by_system.items()}
+    providers = [f"  {platform(system)}: github_actions" for system in by_system if platform(system)]
     settings = [
         *(["provider:", *providers] if providers else []),
         "github_actions:",
         "  self_hosted: true",
         f"  triggers: {'[push, pull_request]' if pull_requests else '[push]'}",
-        f"  timeout_minutes: {minutes}",
+        f"  timeout_minutes: {minutes(o for same in by_system.values() for o in same)}",
     ]
     return (
-        Lines("recipe/conda_build_config.yaml", "\n".join(["github_actions_labels:", *labels])),
-        Lines("conda-forge.yml", "\n".join(settings)),
+        Lines(BUILD_CONFIG, "\n".join(label_lines(labels))),
+        Lines(CONFIG, "\n".join(settings)),
     )

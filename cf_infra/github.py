@@ -491,6 +491,14 @@ class Github:
         changed = self._send("PATCH", f"{pulls}/{pull.number}", {"title": title, "body": text})
         return self._parsed(Pull, changed, pulls)
 
+    def pull(self, repository: str, branch: str) -> Pull | None:
+        """The open pull request from a branch into the default branch; None if there is none."""
+        return self._open_pull(repository, branch, self._default_branch(repository))
+
+    def close_pull(self, repository: str, number: int) -> None:
+        """Close a pull request; its branch stays."""
+        self._send("PATCH", f"{self._repo(repository)}/pulls/{number}", {"state": "closed"})
+
     def comment(self, repository: str, number: int, marker: str, body: str) -> int:
         """Have one comment of ours with `marker` (a hidden line) and this text; return its id.
 

@@ -494,6 +494,7 @@ class Settings(Frozen):
     access_delivery: Annotated[Delivery, Field(strict=False)] = Delivery.PULL_REQUEST
     github: GithubLogin = GithubLogin()
     operators: list[Login] = Field(default_factory=list)
+    feedstock_token: list[Annotated[list[Line], Field(min_length=1)]] = Field(default_factory=list)
 
 
 class Override(Frozen):

@@ -54,6 +54,28 @@ def test_the_repository_s_own_grants_are_the_real_list() -> None:
     assert meaning(exported) == meaning(real())
 
 
+def test_export_keeps_what_the_lints_of_the_list_repository_ask_for(tmp_path: Path, run: Runner) -> None:
+    """Policies sorted by id, whatever the order of the entries; resources as they stand.
+
+    People merge the lists of conda-forge/.cirun, with lints of their own: a pull request of ours passes them.
+    """
+    shuffled = real()
+    policies = sorted(shuffled.policies, key=lambda policy: policy.id[::-1])
+    assert [policy.id for policy in policies] != sorted(policy.id for policy in policies)
+    text = access.access_text(shuffled.model_copy(update={"policies": policies}))
+    root = write_root(tmp_path, {"shuffled.yml": text.encode(), "grants.yaml": b"version: 1\ngrants: []\n"})
+    assert (
+        run("import", "access", str(root / "shuffled.yml"), "--root", str(root), "--today", TODAY).code == 0
+    )
+    out = run("export", "access", "--root", str(root), "--today", TODAY).out
+    exported = access.read_access(out.encode(), ".access.yml")
+    ids = [policy.id for policy in exported.policies]
+    assert ids == sorted(ids) and len(ids) == 26
+    resources = [control.resource for control in exported.access_control]
+    assert resources == list(dict.fromkeys(control.resource for control in real().access_control))
+    assert all(control.policies == sorted(control.policies) for control in exported.access_control)
+
+
 def test_import_into_an_empty_root(tmp_path: Path, run: Runner) -> None:
     root = write_root(tmp_path, {f"stacks/{n}": p for n, p in read_folder(PROJECT / "stacks").items()})
     write_root(root, {f"users/{n}": p for n, p in read_folder(PROJECT / "users").items()})
