@@ -154,7 +154,7 @@ class World:
         self._apply("access")
         self._apply("vendor")
 
-    def edit(self, path: str, old: str, new: str, author: str = "helper") -> None:
+    def edit(self, path: str, old: str, new: str, author: str = "somebody") -> None:
         """Somebody edits a list by hand."""
         self.now += 3600
         commit = self.repository(".cirun").commit_at("main")
@@ -164,7 +164,7 @@ class World:
         self.commit(".cirun", {path: text.replace(old, new)}, author)
 
     def commit(
-        self, name: str, files: dict[str, str | None], author: str = "helper", owner: str = ORG
+        self, name: str, files: dict[str, str | None], author: str = "somebody", owner: str = ORG
     ) -> None:
         """Somebody commits."""
         repository = self.state.repository(owner, name)
