@@ -236,6 +236,7 @@ def lists(world: World) -> list[bytes | None]:
     return [files.get(name) for name in (".access.yml", ".cirun.global.yml")]
 
 
+@pytest.mark.sandbox  # no OpenStack, but some thirty runs of OpenTofu
 def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who knows the format of requests only; through the real OpenTofu and its provider."""
     if "github" not in tool_or_skip().locks:
@@ -254,7 +255,11 @@ def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.M
         ran = world.run("apply", "--root", str(world.root))
         assert ran.code == 0 and TOKEN not in ran.out + ran.err, ran.err
 
+    def clean() -> None:
+        assert world.json("audit")["findings"] == []
+
     settled()
+    clean()
     before = lists(world)
 
     request.write_text(REQUEST)
@@ -262,6 +267,7 @@ def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.M
     settled()
     world("activate", "numpy")
     world.merge()
+    clean()
     found = world.json("explain", "numpy", "gpu-large", "--user", "alice", "--live")
     chain: Any = found["chain"]
     assert found["allowed"] is True
@@ -278,5 +284,6 @@ def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.M
     gone = world.json("explain", "numpy", "gpu-large", "--user", "alice", "--live")
     chain = gone["chain"]
     assert [s["step"] for s in chain if s["outcome"] == "no"] == ["grant"]
+    clean()
     assert lists(world) == before and not world.is_active
     assert world.file(CONFIG) == CONFIG_BEFORE and world.file(BUILD_CONFIG) is None
