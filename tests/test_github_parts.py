@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cf_infra import github_files, github_parts, plan
+from cf_infra import github_files, github_parts, plan, project
 from cf_infra.access import AccessList, Control, Policy, access_text
 from cf_infra.github_files import ACCESS, RUNNERS
 from cf_infra.github_parts import APP, FILE, GROUP, VARIABLE, Divider
@@ -204,3 +206,17 @@ def test_a_step_does_nothing_beyond_the_saved_plan(
     hashes: list[tuple[str, str, str]], beyond: list[str]
 ) -> None:
     assert plan.beyond(hashes, SAVED) == beyond
+
+
+def test_a_selection_belongs_to_the_grants_of_its_resources() -> None:
+    folder = project.read(Path(__file__).parent / "golden" / "github", date(2026, 6, 1))
+    resolved = folder.resolved()
+    stack = resolved.stacks["access"]
+    found = github_files.grants_of(stack, resolved, "secret", "STAGING_TOKEN", "llama.cpp-feedstock")
+    assert found == ["llama.cpp-feedstock/cpu-large", "llama.cpp-feedstock/gpu-large"]
+    assert github_files.grants_of(stack, resolved, "secret", "ANOTHER", "llama.cpp-feedstock") == []
+
+
+def test_what_is_kept_at_github() -> None:
+    stacks = project.read(Path(__file__).parent / "golden" / "github", date(2026, 6, 1)).inventory.stacks
+    assert {name for name, stack in stacks.items() if github_files.is_ours(stack)} == {"access", "namespace"}
