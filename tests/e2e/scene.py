@@ -224,7 +224,7 @@ class Scene:
     def command(self, arguments: Iterable[str]) -> list[str]:
         """A command line; --root and --today are added where the command takes them."""
         words = list(arguments)
-        if words[0] in ("check", "plan", "destroy", "status") and "--today" not in words:
+        if words[0] in ("audit", "check", "plan", "destroy", "status") and "--today" not in words:
             words += ["--today", self.today]
         return [sys.executable, "-m", "cf_infra", *words, "--root", str(self.root)]
 
@@ -275,6 +275,10 @@ class Scene:
         found = [item for row in done.json["stacks"] for item in row["items"] if item["action"] != "read"]
         assert found == [], f"a plan right after an apply is not empty:\n{json.dumps(found, indent=2)}"
         assert done.code == 0 and all(row[k] == 0 for row in done.json["stacks"] for k in COUNTS)
+
+    def audit(self) -> list[JSON]:
+        """The findings of an audit of the cloud."""
+        return list(self.run("audit", "--only", "openstack", "--format", "json").json["findings"])
 
     # --- the cloud itself
 

@@ -57,6 +57,7 @@ def statuses(scene: Scene) -> set[str]:
 
 def adopted_or_removed(scene: Scene, made: dict[str, str]) -> None:
     """Three are still wanted and are adopted as they are; the fourth has to make room for another."""
+    assert {found["subject"] for found in scene.audit() if found["kind"] == "orphan"} == set(made)
     scene.grants(own("first"), own("second"), own("third"), own("newcomer"))
     done = scene.plan()
     assert server_actions(done.stack(KILLED)) == {

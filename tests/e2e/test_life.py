@@ -75,6 +75,7 @@ def test_a_grant_becomes_a_server_and_the_server_goes_with_it(scene: Scene) -> N
     )
     scene.nothing_to_do()
 
+    audited(scene)
     servers_are_as_compiled(scene)
     offered_to_the_project_alone(scene)
     logins_work(scene)
@@ -93,6 +94,19 @@ def test_a_grant_becomes_a_server_and_the_server_goes_with_it(scene: Scene) -> N
 
 
 # ------------------------------------------------------------------------------------------------ grant
+
+
+def audited(scene: Scene) -> None:
+    """An audit finds nothing while all is as declared, and a login that nobody declared, with the way to end it."""
+    assert scene.audit() == []
+    strange = scene.cloud.identity.create_user(
+        name=f"cf-{LIFE}-strange", description=f"managed by cf-infra, stack {LIFE}"
+    )
+    (found,) = scene.audit()
+    assert (found["kind"], found["subject"]) == ("orphan", strange.name)
+    assert found["fix"] == f"openstack --os-cloud sandbox user delete {strange.id}"
+    scene.cloud.identity.delete_user(strange)
+    assert scene.audit() == []
 
 
 def planned(scene: Scene) -> JSON:
