@@ -20,7 +20,7 @@ from cf_infra.access import AccessList, access_text, read_access
 from cf_infra.audit import audit
 from cf_infra.cirun import Cirun
 from cf_infra.declared import Declared
-from cf_infra.deployment import STATE, Deployment, load_inventory
+from cf_infra.deployment import STATE, load_inventory
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, nearest, some
 from cf_infra.files import read_regular, write
 from cf_infra.findings import KINDS, Finding
@@ -50,7 +50,7 @@ SEEN = "_audit/people.json"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said. `access`, `runners`: local copies of the lists."""
+    """What the command line said. `access`, `runners`: local copies of the lists; `clouds`: as plan takes them."""
 
     root: Path
     today: date
@@ -59,6 +59,7 @@ class Options:
     fail_on: Sequence[str] = ()
     access: Path | None = None
     runners: Path | None = None
+    clouds: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def run(
     folder = project.read(options.root, options.today)
     if has_errors(folder.diagnostics):
         raise Failure(*folder.diagnostics)
-    project.chosen(folder.inventory.stacks, list(options.stacks))
-    declared = Declared(folder.inventory, folder.resolved())
+    project.chosen(folder.inventory.stacks, [*options.stacks, *options.clouds])
+    declared = Declared(folder.inventory, folder.resolved(), options.clouds)
     look = _Look(options, folder, declared, say)
     look.everywhere(connect, cirun)
     seen = look.seen()
@@ -271,18 +272,19 @@ class _Look:
 
     def _ask_cloud(self, name: str) -> None:
         stack = self.folder.inventory.stacks[name]
-        own = kinds.own_cloud(stack, self.folder.inventory.settings)
-        deployment = Deployment(self.options.root, name, own, own=True)
-        self.say(f"{name}: asking {own}")
-        login = openstack.login(own, lab.state_dir(self.options.root))
+        root, settings = self.options.root, self.folder.inventory.settings
+        deployment = kinds.deployment(root, name, stack, settings, self.options.clouds)
+        cloud = deployment.cloud
+        self.say(f"{name}: asking {cloud}")
+        login = openstack.login(cloud, lab.state_dir(root))
         inventory = load_inventory(deployment.state)
         with openstack.connected(login) as connection:
             seen, missing = observe_openstack.look(
-                connection, name, own, stack.rights is Rights.ADMIN, inventory
+                connection, name, cloud, stack.rights is Rights.ADMIN, inventory
             )
         self.clouds[name], self.left[name] = seen, observe_openstack.left(inventory)
         self.not_asked += missing
-        self.asked[f"{name} ({own})"] = 0
+        self.asked[f"{name} ({cloud})"] = 0
 
     def remember(self) -> None:
         """Keep the lists of people, so that the next audit can tell what changed; those not read now stay."""

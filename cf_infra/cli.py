@@ -949,6 +949,7 @@ def audit(
     ] = False,
     root: Root = Path(),
     today: Today = None,
+    cloud: Clouds = None,
     form: Form = Format.TEXT,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -960,11 +961,15 @@ def audit(
       cf-infra audit
       cf-infra audit --only github --only cirun --fail-on own-runners
       cf-infra audit --access .access.yml --runners .cirun.global.yml
+      cf-infra audit lab --only openstack --cloud lab=sandbox
     """
-    from cf_infra import auditing
+    from cf_infra import auditing, commands
 
     console = Console(form, quiet, no_color)
-    options = auditing.Options(root, _day(today), stacks or (), only or (), fail_on or (), access, runners)
+    clouds = commands.pairs(cloud, "--cloud")
+    options = auditing.Options(
+        root, _day(today), stacks or (), only or (), fail_on or (), access, runners, clouds
+    )
     try:
         outcome = auditing.run(options, console.progress)
     except KeyboardInterrupt:

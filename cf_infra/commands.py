@@ -11,7 +11,6 @@ from typing import Any
 from cf_infra import deploy, kinds, project, record, rollout, waves
 from cf_infra.deployment import Deployment, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
-from cf_infra.model import Kind, Stack
 from cf_infra.parse import GRANTS
 from cf_infra.project import BUILD, Folder
 
@@ -103,20 +102,12 @@ def _ours(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
     chosen = project.chosen(folder.inventory.stacks, [*options.names, *strange] or None)
     found = {}
     for name, stack in chosen.items():
-        own = kinds.own_cloud(stack, folder.inventory.settings)
         if kinds.is_deployed(stack):
-            cloud = options.clouds.get(name, own)
-            _only_openstack_moves(name, stack, cloud, own)
-            found[name] = Deployment(options.root, name, cloud, own=cloud == own)
+            settings = folder.inventory.settings
+            found[name] = kinds.deployment(options.root, name, stack, settings, options.clouds)
         elif name in options.names:
             say(f"{name}: kind {stack.kind}, nothing of ours to provision")
     return found
-
-
-def _only_openstack_moves(name: str, stack: Stack, cloud: str, own: str) -> None:
-    if cloud != own and stack.kind is not Kind.OPENSTACK:
-        detail = f"`{name}` is of kind {stack.kind}; its place is the organisation of settings.yaml."
-        raise Failure(Diagnostic("usage", detail=detail, hint=f"leave --cloud {name}={cloud} out"))
 
 
 def _gone(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from cf_infra.access import AccessList, export_access, runners_text
@@ -22,10 +22,11 @@ def word(text: str) -> str:
 
 @dataclass(frozen=True)
 class Declared:
-    """The folder's meaning on its day."""
+    """The folder's meaning on its day. `clouds`: another one than its own, by stack."""
 
     inventory: Inventory
     resolved: Resolved
+    clouds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def organisation(self) -> str:
@@ -81,7 +82,8 @@ class Declared:
 
     def apply(self, stack: str) -> str:
         """The commands that make a stack's place what the files say."""
-        return f"cf-infra plan {stack} && cf-infra apply {stack}"
+        other = f" --cloud {word(f'{stack}={self.clouds[stack]}')}" if stack in self.clouds else ""
+        return f"cf-infra plan {stack}{other} && cf-infra apply {stack}"
 
     def mend_access(self) -> str:
         """The commands that make the access list what the files say."""

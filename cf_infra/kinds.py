@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from cf_infra import github_files, lab, openstack
 from cf_infra.at_github import AtGithub
 from cf_infra.at_openstack import AtOpenstack
 from cf_infra.deployment import Deployment
+from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.github_login import GithubLogin, github_login
 from cf_infra.model import Inventory, Kind, Settings, Stack
 from cf_infra.openstack import Login
@@ -33,6 +35,18 @@ def own_cloud(stack: Stack, settings: Settings) -> str:
     """Where a stack is deployed: an entry of clouds.yaml, or the organisation at GitHub."""
     at_github = stack.kind in (Kind.GITHUB, Kind.APP)
     return f"{GITHUB}{settings.organisation}" if at_github else stack.cloud or ""
+
+
+def deployment(
+    root: Path, name: str, stack: Stack, settings: Settings, others: Mapping[str, str]
+) -> Deployment:
+    """A stack on its own cloud, or on the one that `others` names for it. Raises Failure("usage")."""
+    own = own_cloud(stack, settings)
+    cloud = others.get(name, own)
+    if cloud != own and stack.kind is not Kind.OPENSTACK:
+        detail = f"`{name}` is of kind {stack.kind}; its place is the organisation of settings.yaml."
+        raise Failure(Diagnostic("usage", detail=detail, hint=f"leave --cloud {name}={cloud} out"))
+    return Deployment(root, name, cloud, own=cloud == own)
 
 
 def clouds(inventory: Inventory) -> Mapping[str, str | None]:

@@ -221,3 +221,10 @@ def test_the_inventory_counts_as_known() -> None:
     left = observe_openstack.left(INVENTORY)
     assert (left.servers, left.logins, left.project) == (["1"], ["u1"], "p")
     assert observe_openstack.left(None).servers == []
+
+
+def test_a_fix_names_the_cloud_that_was_asked() -> None:
+    folder = project.read(CASES / "openstack-drift", date.fromisoformat(TODAY))
+    declared = Declared(folder.inventory, folder.resolved(), {"lab": "sand box"})
+    assert declared.apply("lab") == "cf-infra plan lab --cloud 'lab=sand box' && cf-infra apply lab"
+    assert declared.apply("other") == "cf-infra plan other && cf-infra apply other"
