@@ -45,11 +45,13 @@ core := access admin_requests answer asked audit audit_cirun audit_github audit_
 comma := ,
 empty :=
 space := $(empty) $(empty)
+files := $(subst $(space),$(comma),$(core:%=cf_infra/%.py))
 
 test: setup ## Everything that has to pass: lint, types, all tests
 	@$(MAKE) --no-print-directory lint types
 	@$(pytest) -n 2 -m "not sandbox" --cov --cov-report=
-	@$(python) -m coverage report --fail-under=95 --include=$(subst $(space),$(comma),$(core:%=cf_infra/%.py))
+	@$(python) -m coverage report --include=$(files)
+	@$(python) -m coverage json -q -o - --include=$(files) | $(python) tests/core_coverage.py 95
 	@CF_INFRA_TEST_ALL=1 $(pytest) -m sandbox --cov --cov-append --cov-report=term-missing:skip-covered
 
 check-fast: setup ## The same without the sandbox: under a minute
