@@ -1,4 +1,4 @@
-"""Ends with 1 if a module of the core is covered below PERCENT: coverage json -o - | python core_coverage.py PERCENT."""
+"""Ends with 1 if a core module is covered below PERCENT: coverage json -o - | python core_coverage.py PERCENT."""
 
 from __future__ import annotations
 
