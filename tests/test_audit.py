@@ -228,3 +228,20 @@ def test_a_fix_names_the_cloud_that_was_asked() -> None:
     declared = Declared(folder.inventory, folder.resolved(), {"lab": "sand box"})
     assert declared.apply("lab") == "cf-infra plan lab --cloud 'lab=sand box' && cf-infra apply lab"
     assert declared.apply("other") == "cf-infra plan other && cf-infra apply other"
+
+
+@pytest.mark.parametrize("delivery", ["direct", "pull-request"])
+def test_the_way_back_of_a_list_is_by_the_stack_that_has_it(delivery: str) -> None:
+    golden = read_folder(CASES.parent / "golden" / "github")
+    settings = f"version: 1\naccess_delivery: {delivery}\n".encode()
+    files = {n: raw for n, raw in golden.items() if not n.startswith("_expected")} | {
+        "settings.yaml": settings
+    }
+    folder = project.from_files(CASES, files, date.fromisoformat(TODAY))
+    declared = Declared(folder.inventory, folder.resolved())
+    assert (declared.github_stack, declared.repository) == ("access", ".cirun")
+    way = declared.mend_runners()
+    if delivery == "direct":
+        assert way == "cf-infra plan access && cf-infra apply access"
+    else:
+        assert "cp build/access/.cirun.global.yml ." in way and "conda-forge/.cirun" in way
