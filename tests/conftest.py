@@ -8,10 +8,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from testlab import Lab, start
 
 # A shell that starts a job in the background has it ignore Ctrl-C, and so would every program that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in every run, and no clock: a test that fails, fails for everybody, however busy the machine is.
+settings.register_profile(
+    "any-machine",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(scope="session")

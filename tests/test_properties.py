@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import yaml
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cf_infra import access, capacity, edit, project, yaml12
@@ -23,16 +23,9 @@ from cf_infra.model import Grant, Host, Inventory, Kind, Stack
 from cf_infra.parse import GRANTS, parse
 from cf_infra.resolve import Resolved, hostname, resolve
 
-# The same examples in every run, and nothing kept between runs: a test that fails, fails for everybody.
-settings.register_profile(
-    "cf-infra",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=40,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-settings.load_profile("cf-infra")
+# Whole folders are large examples: fewer of them than conftest.py's profile asks for.
+settings.register_profile("whole-folders", settings.get_profile("any-machine"), max_examples=40)
+settings.load_profile("whole-folders")
 
 TODAY = date(2026, 6, 1)
 HERE = Path(__file__).parent

@@ -172,9 +172,9 @@ def test_too_deep(depth: int, opening: str) -> None:
 @pytest.mark.parametrize("many", ["[", "{a: ", "[[", "[]", "[[]", "- [", "a&", "- &", "x: !"])
 def test_nothing_takes_for_ever(many: str) -> None:
     """A stranger's file of some megabytes ends a run in seconds, whatever is in it."""
-    begin = time.monotonic()
+    begin = time.process_time()
     yaml12.load((many * (3_000_000 // len(many))).encode(), FILE, yaml12.LIMIT_GRANTS)
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
 
 
 def test_deep_enough() -> None:
@@ -187,9 +187,9 @@ def test_alias_bomb_is_quick() -> None:
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     for known, new in zip("abcdefghijklmnop", "bcdefghijklmnopq", strict=True):
         lines.append(f"{new}: &{new} [{', '.join([f'*{known}'] * 9)}]")
-    begin = time.monotonic()
+    begin = time.process_time()
     found = faults("\n".join(lines))
-    assert time.monotonic() - begin < 2
+    assert time.process_time() - begin < 2
     assert {d.code for d in found} == {"yaml-feature"}
 
 
@@ -202,9 +202,9 @@ def test_sizes() -> None:
 def test_a_long_list_is_read_in_time() -> None:
     """The slow parser sees only a file that may have a fault: it would take three times as long as is allowed."""
     text = "version: 1\ngrants:\n" + '- feedstock: x\n  reason: "Faster! R&D"\n  resources: [a, b]\n' * 20_000
-    begin = time.monotonic()
+    begin = time.process_time()
     value, found = yaml12.load(text.encode(), FILE, yaml12.LIMIT_GRANTS)
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
     assert found == [] and len(value["grants"]) == 20_000
 
 
