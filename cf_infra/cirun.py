@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from cf_infra.diagnostics import Diagnostic, Failure, some
-from cf_infra.github import FullName, One
+from cf_infra.github import FullName, One, Shown
 from cf_infra.rest import PATIENCE, Answer, Refused, Say, Service, token_from_variable
 
 API = "https://api.cirun.io/api/v1"
@@ -27,11 +27,7 @@ _SAFE = re.compile(
 Label = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")]
 
 
-class _Shown(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
-
-
-class Activation(_Shown):
+class Activation(Shown):
     """A repository that Cirun knows, by owner and name, and whether it makes runners for it."""
 
     repository: FullName
@@ -39,16 +35,16 @@ class Activation(_Shown):
     private: bool = False
 
 
-class _Repositories(_Shown):
+class _Repositories(Shown):
     repos: list[Activation]
 
 
-class _Activated(_Shown):
+class _Activated(Shown):
     name: FullName
     active: bool
 
 
-class _AccessControl(_Shown):
+class _AccessControl(Shown):
     access_yml: dict[str, Any]
 
 

@@ -35,6 +35,11 @@ _MODULES = {
 }
 
 
+def provider_of(kind: Kind) -> str:
+    """The one provider that the configuration of a kind asks for; locks/ has a file of this name."""
+    return "openstack" if kind is Kind.OPENSTACK else "github"
+
+
 def compile_all(resolved: Resolved, inventory: Inventory, modules: Mapping[str, bytes]) -> dict[str, bytes]:
     """Everything below build/: the folder of each stack that we provision, and Cirun's lists.
 

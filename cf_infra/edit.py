@@ -328,7 +328,7 @@ def _cannot(path: Path, label: str) -> Failure:
 # --------------------------------------------------------------------------------------------------- one entry
 
 
-class Piece:
+class Piece(yaml12.Places):
     """The text of one entry, and where its keys and values stand in it. Raises Failure("cannot-edit")."""
 
     def __init__(self, text: str) -> None:
@@ -342,38 +342,12 @@ class Piece:
             raise _cannot(("grants",), "cannot be read by itself")
         self.entry = entry
 
-    @cached_property
-    def _starts(self) -> list[int]:
-        return [0, *(found.end() for found in re.finditer("\n", self.text))]
-
     def parts(self) -> tuple[str, str]:
         """The entry's own lines, comments inside of it included; and what stands between it and the next one."""
         end = self._own_end(self._end(self.entry), self.dash)
         return self.text[:end], self.text[end:]
 
     # ----------------------------------------------------------------------------------------- places
-
-    def _begin(self, node: yaml.Node) -> int:
-        return int(self._starts[node.start_mark.line] + node.start_mark.column)
-
-    def _end(self, node: yaml.Node) -> int:
-        """Just behind a value's last character; a block's end, as the parser has it, is where the next thing begins."""
-        if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
-            last = node.value[-1]
-            return max(map(self._end, last)) if isinstance(last, tuple) else self._end(last)
-        end = int(self._starts[node.end_mark.line] + node.end_mark.column)
-        if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
-            begin = self._begin(node)
-            return begin + len(self.text[begin:end].rstrip())
-        return end
-
-    def _line_begin(self, place: int) -> int:
-        return self.text.rfind("\n", 0, place) + 1
-
-    def _line_end(self, place: int) -> int:
-        """Just behind the line's end."""
-        found = self.text.find("\n", place)
-        return len(self.text) if found < 0 else found + 1
 
     def _own_end(self, place: int, column: int) -> int:
         """The end of what ends at `place`, with the comments below it that are further to the right than `column`."""

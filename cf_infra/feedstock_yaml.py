@@ -6,7 +6,6 @@ with exactly the changes that were meant.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import yaml
@@ -21,7 +20,7 @@ class CannotEdit(Exception):
     """Why a file is left alone, as the end of a sentence: "it has anchors"."""
 
 
-class Document:
+class Document(yaml12.Places):
     """One file whose top is a mapping. Raises CannotEdit for what is none, and for what reads otherwise than it looks.
 
     `twice`: a key may stand twice, as it may in conda_build_config.yaml with a selector behind each.
@@ -46,7 +45,7 @@ class Document:
         if self.root is not None and (not isinstance(self.root, yaml.MappingNode) or self.root.flow_style):
             raise CannotEdit("its top is no mapping with one key in a line")
         self.newline = "\r\n" if "\r\n" in self.text else "\n"
-        self._starts = [0, *(found.end() for found in re.finditer("\n", self.text))]
+        self.__dict__.pop("_starts", None)  # of the text before
 
     # ---------------------------------------------------------------------------------------- what it says
 
@@ -139,26 +138,6 @@ class Document:
     def _is_flow(self, section: str) -> bool:
         node = self.node(section)
         return isinstance(node, yaml.CollectionNode) and bool(node.flow_style)
-
-    def _begin(self, node: yaml.Node) -> int:
-        return int(self._starts[node.start_mark.line] + node.start_mark.column)
-
-    def _end(self, node: yaml.Node) -> int:
-        """Just behind a value's last character; where a block ends for the parser, the next thing begins."""
-        if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
-            last = node.value[-1]
-            return max(map(self._end, last)) if isinstance(last, tuple) else self._end(last)
-        end = int(self._starts[node.end_mark.line] + node.end_mark.column)
-        if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
-            return self._begin(node) + len(self.text[self._begin(node) : end].rstrip())
-        return end
-
-    def _line_begin(self, place: int) -> int:
-        return self.text.rfind("\n", 0, place) + 1
-
-    def _line_end(self, place: int) -> int:
-        found = self.text.find("\n", place)
-        return len(self.text) if found < 0 else found + 1
 
     def _span(self, name: yaml.Node, value: yaml.Node) -> tuple[int, int]:
         """From the begin of a key's line to the end of its value's last line; nothing else may stand there."""

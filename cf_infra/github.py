@@ -196,12 +196,15 @@ def github(
     settings: Settings, say: Say = lambda _text: None, environ: Mapping[str, str] | None = None
 ) -> Github:
     """GitHub as settings.yaml describes it. Raises Failure("no-token")."""
+    return Github(settings.github.api, settings.organisation, token_of(settings, environ), say=say)
+
+
+def token_of(settings: Settings, environ: Mapping[str, str] | None = None) -> Token:
+    """The token from where settings.yaml says. Raises Failure("no-token")."""
     login = settings.github
     if login.token_command is not None:
-        token = token_from_command(login.token_command)
-    else:
-        token = token_from_variable(login.token.removeprefix("env "), environ)
-    return Github(login.api, settings.organisation, token, say=say)
+        return token_from_command(login.token_command)
+    return token_from_variable(login.token.removeprefix("env "), environ)
 
 
 def base_address(api: str) -> str:

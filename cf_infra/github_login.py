@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from cf_infra.github import Github
+from cf_infra.github import Github, token_of
 from cf_infra.model import Settings
-from cf_infra.rest import Say, Token, token_from_command, token_from_variable
+from cf_infra.rest import Say, Token
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -37,9 +37,4 @@ class GithubLogin:
 
 def github_login(settings: Settings) -> GithubLogin:
     """The login that settings.yaml describes. Raises Failure("no-token")."""
-    login = settings.github
-    if login.token_command is not None:
-        token = token_from_command(login.token_command)
-    else:
-        token = token_from_variable(login.token.removeprefix("env "))
-    return GithubLogin(login.api, settings.organisation, token)
+    return GithubLogin(settings.github.api, settings.organisation, token_of(settings))

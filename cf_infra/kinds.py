@@ -9,6 +9,7 @@ from typing import Any
 from cf_infra import github_files, lab, openstack
 from cf_infra.at_github import AtGithub
 from cf_infra.at_openstack import AtOpenstack
+from cf_infra.compile import provider_of
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.github_login import GithubLogin, github_login
@@ -56,7 +57,7 @@ def clouds(inventory: Inventory) -> Mapping[str, str | None]:
 
 def tool_for(kind: Kind, tool: Tool) -> Tool:
     """OpenTofu with the dependency lock that fits the kind: it must name just the providers that are used."""
-    return tool.with_provider("openstack" if kind is Kind.OPENSTACK else "github")
+    return tool.with_provider(provider_of(kind))
 
 
 def login(folder: Folder, deployment: Deployment, stack: ResolvedStack) -> Login | GithubLogin:

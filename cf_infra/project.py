@@ -6,12 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
-import orjson
-
 from cf_infra import access, edit, recovery, yaml12
 from cf_infra.catalog import catalog
 from cf_infra.check import check
-from cf_infra.compile import compile_all
+from cf_infra.compile import compile_all, provider_of
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, in_order
 from cf_infra.files import project_folder, read_regular, read_root, read_tree, write, write_tree
 from cf_infra.model import Inventory, Stack
@@ -48,10 +46,10 @@ class Folder:
             raise Failure(*self.diagnostics)
         files = compile_all(self.resolved(), self.inventory, self.modules())
         locks = read_tree(project_folder("locks"))
-        for name in [name for name in files if name.endswith("/main.tf.json")]:
-            (provider,) = orjson.loads(files[name])["terraform"]["required_providers"]
-            if lock := locks.get(f"{provider}.lock.hcl"):
-                files[name.replace("main.tf.json", ".terraform.lock.hcl")] = lock
+        for name, stack in self.inventory.stacks.items():
+            lock = locks.get(f"{provider_of(stack.kind)}.lock.hcl")
+            if lock is not None and f"{name}/main.tf.json" in files:
+                files[f"{name}/.terraform.lock.hcl"] = lock
         return files
 
 

@@ -558,6 +558,38 @@ def _spot(node: yaml.Node, lines: list[str], first_line: int) -> Spot:
     return Spot(number, start.column, max(1, min(stop, len(line)) - start.column))
 
 
+class Places:
+    """Where the nodes of a YAML text stand in it, as numbers of characters: for those who edit the text itself."""
+
+    text: str
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *(found.end() for found in re.finditer("\n", self.text))]
+
+    def _begin(self, node: yaml.Node) -> int:
+        return int(self._starts[node.start_mark.line] + node.start_mark.column)
+
+    def _end(self, node: yaml.Node) -> int:
+        """Just behind a value's last character; a block's end, as the parser has it, is where the next thing begins."""
+        if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+            last = node.value[-1]
+            return max(map(self._end, last)) if isinstance(last, tuple) else self._end(last)
+        end = int(self._starts[node.end_mark.line] + node.end_mark.column)
+        if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
+            begin = self._begin(node)
+            return begin + len(self.text[begin:end].rstrip())
+        return end
+
+    def _line_begin(self, place: int) -> int:
+        return self.text.rfind("\n", 0, place) + 1
+
+    def _line_end(self, place: int) -> int:
+        """Just behind the line's end."""
+        found = self.text.find("\n", place)
+        return len(self.text) if found < 0 else found + 1
+
+
 def quoted(text: str) -> str:
     """A text in double quotes, as every YAML reader takes it."""
     return '"' + "".join(_escaped(c) for c in text) + '"'
