@@ -54,7 +54,7 @@ test: setup ## Everything that has to pass: lint, types, all tests
 	@$(python) -m coverage json -q -o - --include=$(files) | $(python) tests/core_coverage.py 95
 	@CF_INFRA_TEST_ALL=1 $(pytest) -m sandbox --cov --cov-append --cov-report=term-missing:skip-covered
 
-check-fast: setup ## The same without the sandbox: under a minute
+check-fast: setup ## The same without clouds and providers: under two minutes
 	@$(MAKE) --no-print-directory lint types
 	@$(pytest) -n 2 -m "not sandbox"
 
