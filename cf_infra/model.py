@@ -351,10 +351,23 @@ class CredentialKind(StrEnum):
     USER = "user"
 
 
+class AccessRule(Frozen):
+    """What an application credential may ask for at all, such as compute, GET, /v2.1/servers."""
+
+    service: Slug
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    path: Annotated[str, _named(r"^/[A-Za-z0-9._{}*/-]*$", "a path begins with / and may have * and {name}", 200)]
+
+
 class Credential(Frozen):
-    """A login that somebody outside needs; where it goes and how often it turns."""
+    """A login that somebody outside needs; where it goes and how often it turns.
+
+    `roles`, `access_rules`: of application credentials; the project's `member` and every request, if none are given.
+    """
 
     kind: Annotated[CredentialKind, Field(strict=False)]
+    roles: list[Slug] = Field(default_factory=list)
+    access_rules: list[AccessRule] = Field(default_factory=list)
     rotate_every: Period = "90d"
     overlap: Period = "2d"
     deliver: list[Slug] = Field(default_factory=list)
