@@ -45,7 +45,7 @@ class AtOpenstack:
     deployment: Deployment
     stack: ResolvedStack
     login: Login
-    key: bytes
+    ring: keys.Ring
     say: Say
 
     @property
@@ -64,9 +64,11 @@ class AtOpenstack:
             return {}
         users = [g for g in self.stack.generations.values() if g.credential.kind is CredentialKind.USER]
         derived = {
-            g.key: keys.password(self.key, g.name, g.number) for g in users if g.credential.source is None
+            g.key: keys.password(self.ring.of(), g.name, g.number)
+            for g in users
+            if g.credential.source is None
         }
-        return {PROVISIONER: keys.password(self.key, PROVISIONER, 0), **derived}
+        return {PROVISIONER: keys.password(self.ring.of(), PROVISIONER, 0), **derived}
 
     def environment(self) -> dict[str, str]:
         """Where clouds.yaml is."""
@@ -228,7 +230,7 @@ class AtOpenstack:
         made = tofu.output()["credentials"]["value"] if after.credentials else {}
         folder = self.folder
         resolved = folder.resolved()
-        return delivery.give(self.deployment, resolved, folder.inventory, after, self.login, self.key, made)
+        return delivery.give(self.deployment, resolved, folder.inventory, after, self.login, self.ring, made)
 
     def withdraw(self) -> None:
         """Take the delivered files away."""

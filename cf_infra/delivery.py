@@ -25,7 +25,7 @@ from cf_infra.deployment import Deployment, InventoryFile
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.files import write
 from cf_infra.github_files import ACCESS, RUNNERS, common, rows
-from cf_infra.keys import password
+from cf_infra.keys import Ring, password
 from cf_infra.model import CredentialKind, Inventory, Stack
 from cf_infra.names import prefix
 from cf_infra.openstack import Login, is_sandbox
@@ -104,7 +104,7 @@ def give(
     inventory: Inventory,
     placed: InventoryFile,
     login: Login,
-    key: bytes,
+    ring: Ring,
     made: Mapping[str, Any],
 ) -> list[Diagnostic]:
     """Second half of an apply: lists and logins, now that what they open is there. Returns what needs a hand.
@@ -115,7 +115,7 @@ def give(
     for file, content in lists(resolved, inventory, deployment.stack).items():
         write(deployment.delivered / file, content)
     _forget_others(deployment, stack)
-    values = {name: _value(stack, placed, login, key, made, name) for name in stack.stack.credentials}
+    values = {name: _value(stack, placed, login, ring, made, name) for name in stack.stack.credentials}
     return [
         fault
         for name, value in values.items()
@@ -139,7 +139,7 @@ def _value(
     stack: ResolvedStack,
     placed: InventoryFile,
     login: Login,
-    key: bytes,
+    ring: Ring,
     made: Mapping[str, Any],
     name: str,
 ) -> dict[str, str | None] | None:
@@ -151,7 +151,7 @@ def _value(
     if credential.kind is CredentialKind.USER:
         return {
             "username": f"{prefix(stack.name)}-{name}-{due}",
-            "password": password(key, name, due),
+            "password": password(ring.of(), name, due),
             "project_id": placed.project,
             "domain_id": "default",
             **where,

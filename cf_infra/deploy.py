@@ -24,6 +24,7 @@ from cf_infra.deployment import (
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import digest, write, write_tree
 from cf_infra.kinds import Say
+from cf_infra.model import KeySource
 from cf_infra.openstack import is_sandbox
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
 from cf_infra.resolve import ResolvedStack
@@ -43,14 +44,14 @@ class Run:
     stack: ResolvedStack
     around: Surroundings
     tool: Tool
-    source: keys.KeySource
+    sources: keys.Sources
     say: Say
 
     def tofu(self, words: Mapping[str, str] | None = None) -> Tofu:
         """OpenTofu in the stack's folder, its state and plans encrypted. `words`: what to call addresses."""
         environment = {
             **self.around.environment(),
-            **keys.encryption_environment(self.source, self.deployment.name, os.environ),
+            **keys.encryption_environment(self.sources.current, self.deployment.name, os.environ),
         }
         return Tofu(
             self.tool,
@@ -72,22 +73,30 @@ def prepare(folder: Folder, deployment: Deployment, say: Say) -> Run:
     stack = folder.resolved().stacks[deployment.stack]
     tool = kinds.tool_for(stack.stack.kind, find(files.PROJECT))
     login = kinds.login(folder, deployment, stack)
-    source, create = key_source(folder, deployment)
-    key = keys.stack_key(keys.state_key(source, folder.root, create=create), deployment.name)
-    around = kinds.surroundings(folder, deployment, stack, login, key, say)
-    return Run(folder, deployment, stack, around, tool, source, say)
+    sources = key_sources(folder, deployment)
+    ring = keys.ring(sources, folder.root, deployment.name)
+    around = kinds.surroundings(folder, deployment, stack, login, ring, say)
+    return Run(folder, deployment, stack, around, tool, sources, say)
 
 
-def key_source(folder: Folder, deployment: Deployment) -> tuple[keys.KeySource, bool]:
-    """Where the key comes from, and whether it may be made: only for the sandbox."""
+def key_sources(folder: Folder, deployment: Deployment) -> keys.Sources:
+    """Where the keys come from: files of their own for the sandbox, where a missing one is made."""
     if is_sandbox(deployment.cloud):
-        return keys.KeyFile(keys.sandbox_key_file(os.environ)), True
-    wanted = folder.inventory.settings.state.key
-    if wanted.command:
-        return keys.KeyCommand(tuple(wanted.command)), False
+        own = keys.sandbox_key_file(os.environ)
+        before = own.with_name("sandbox.previous.key")
+        return keys.Sources(keys.KeyFile(own), keys.KeyFile(before) if before.exists() else None, create=True)
+    state = folder.inventory.settings.state
     default = keys.sandbox_key_file(os.environ).with_name("state.key")
-    named = os.environ.get("CF_INFRA_KEY_FILE") or wanted.file
-    return keys.KeyFile(Path(named).expanduser() if named else default), False
+    current = _key_source(state.key, "CF_INFRA_KEY_FILE")
+    previous = _key_source(state.previous or KeySource(), "CF_INFRA_PREVIOUS_KEY_FILE")
+    return keys.Sources(current or keys.KeyFile(default), previous)
+
+
+def _key_source(wanted: KeySource, variable: str) -> keys.KeySource | None:
+    if wanted.command:
+        return keys.KeyCommand(tuple(wanted.command))
+    named = os.environ.get(variable) or wanted.file
+    return keys.KeyFile(Path(named).expanduser()) if named else None
 
 
 # ------------------------------------------------------------------------------------------------- plan

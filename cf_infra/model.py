@@ -465,10 +465,11 @@ class KeySource(Frozen):
 
 
 class State(Frozen):
-    """Where OpenTofu keeps its state."""
+    """Where OpenTofu keeps its state. `previous`: the key before the last rotation, as long as something needs it."""
 
     kind: Literal["local"] = "local"
     key: KeySource = KeySource()
+    previous: KeySource | None = None
 
 
 class Thresholds(Frozen):
