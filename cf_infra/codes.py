@@ -272,10 +272,30 @@ CODES: dict[str, Code] = {
         "Access could not be taken back first",
         "Machines go after the access to them; that failed, so this stack was not begun.",
     ),
-    "undelivered": _warning(
+    "undelivered": _error(
         "Credential is not delivered",
-        "A credential was made, but its sink does not exist yet; deliver it by hand.",
+        "A sink refused a credential, or cannot be reached. The generation before stays, and the next apply tries again.",
     ),
+    "canary-failed": _error(
+        "Credential does not work",
+        "A login with a credential that was delivered failed. The generation before, if there is one, stays.",
+    ),
+    "not-tried": _warning(
+        "Credential was not tried",
+        "A credential that others make is read from a variable; without it, nothing says whether it still works.",
+    ),
+    "rotation-due": _warning(
+        "Credential is due for rotation", "Somebody else makes this credential, and its period is over, or nearly."
+    ),
+    "take-away-by-hand": _warning(
+        "Credential must be taken away by hand",
+        "A credential is declared no more, and what holds it cannot be made to forget it by us.",
+    ),
+    "not-only-credentials": _error(
+        "More than credentials would change",
+        "`rotate` and `revoke-now` change credentials and nothing else; the rest wants a plan that people read.",
+    ),
+    "unknown-credential": _error("Credential does not exist", "No stack file declares a credential of this name."),
     "old-inventory": _warning(
         "Inventory is old", "`status` shows what the last apply saw; use --live to ask the cloud."
     ),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cf_infra import files, inventory, keys, kinds, plan, progress, receipts, record
+from cf_infra import files, inventory, keys, kinds, ledger, plan, progress, receipts, record
 from cf_infra.deployment import (
     Deployment,
     InventoryFile,
@@ -21,9 +21,10 @@ from cf_infra.deployment import (
     save_inventory,
     save_proven,
 )
-from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.files import digest, write, write_tree
 from cf_infra.kinds import Say
+from cf_infra.logins import Logins
 from cf_infra.model import KeySource
 from cf_infra.openstack import is_sandbox
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
@@ -45,6 +46,7 @@ class Run:
     around: Surroundings
     tool: Tool
     sources: keys.Sources
+    ring: keys.Ring = field(repr=False)
     say: Say
 
     def tofu(self, words: Mapping[str, str] | None = None) -> Tofu:
@@ -62,6 +64,13 @@ class Run:
             root=self.folder.root,
         )
 
+    def logins(self) -> Logins:
+        """The stack's credentials."""
+        settings = self.folder.inventory.settings
+        return Logins(
+            self.deployment, self.stack, settings, self.ring, os.environ, self.folder.today, self.say
+        )
+
     @property
     def state(self) -> Path:
         """The file of its state."""
@@ -70,13 +79,14 @@ class Run:
 
 def prepare(folder: Folder, deployment: Deployment, say: Say) -> Run:
     """Everything that can be wrong before anything is done. Raises Failure."""
+    folder = replace(folder, ledgers={**folder.ledgers, deployment.stack: ledger.load(deployment.state)})
     stack = folder.resolved().stacks[deployment.stack]
     tool = kinds.tool_for(stack.stack.kind, find(files.PROJECT))
     login = kinds.login(folder, deployment, stack)
     sources = key_sources(folder, deployment)
     ring = keys.ring(sources, folder.root, deployment.name)
     around = kinds.surroundings(folder, deployment, stack, login, ring, say)
-    return Run(folder, deployment, stack, around, tool, sources, say)
+    return Run(folder, deployment, stack, around, tool, sources, ring, say)
 
 
 def key_sources(folder: Folder, deployment: Deployment) -> keys.Sources:
@@ -209,6 +219,7 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         seen=found.seen,
         manual=around.by_hand(ended_pairs(run.folder, deployment, wish.destroy)),
         hashes=[list(row) for row in summary.hashes],
+        credentials=[] if wish.destroy else run.logins().steps(),
     )
     record.save(deployment, saved)
     told = [*tofu.warnings, *summary.diagnostics, *found.told, *around.findings(shown)]
@@ -411,17 +422,27 @@ def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
         finally:
             record.discard(deployment)  # done or not, it does not fit the state any more
         after = _note(run, tofu, connection, before, saved, complete=True)
-        told = [] if saved.destroy else around.give(tofu, after)
+        told = [] if saved.destroy else [*around.give(tofu, after), *_turn(run, tofu, after)]
         if saved.destroy:
             around.withdraw()
         proven = (
             receipts.prove(around, deployment, connection, before, after, saved) if before is not None else []
         )
+        if not saved.destroy and not has_errors(told):
+            run.logins().retired()
+            around.settle(connection)
     left = [fault for receipt in proven for fault in receipt.faults()]
     if left:
         raise Failure(*left)
     save_proven(deployment, after)
+    if has_errors(told):
+        raise Failure(*told)
     return Applied(deployment, int(saved.summary.get("total", 0)), proven, [*tofu.warnings, *told])
+
+
+def _turn(run: Run, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:
+    """Deliver and prove what is due."""
+    return run.logins().turn(run.around.materials(tofu, after)) if run.stack.stack.credentials else []
 
 
 def _without(run: Run, withheld: frozenset[str]) -> Run:

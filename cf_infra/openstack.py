@@ -146,6 +146,17 @@ def as_user(login: Login, user: Mapping[str, str], password: str) -> Connection:
     return Connection(config=region)
 
 
+def works(connection: Connection) -> bool:
+    """Does its login work? Raises whatever else is wrong."""
+    from keystoneauth1 import exceptions as keystone
+
+    try:
+        connection.session.get_token()
+    except (keystone.Unauthorized, keystone.NotFound):  # NotFound: an application credential that is gone
+        return False
+    return True
+
+
 @contextmanager
 def explained(cloud: str, auth_url: str = "") -> Iterator[None]:
     """Turns the SDK's errors into ours, without what they say of addresses and headers."""
