@@ -66,7 +66,9 @@ class AtOpenstack:
 
     def _made(self, kind: CredentialKind) -> list[Generation]:
         return [
-            g for g in self.stack.generations.values() if g.credential.kind is kind and not g.credential.source
+            g
+            for g in self.stack.generations.values()
+            if g.credential.kind is kind and not g.credential.source
         ]
 
     def passwords(self) -> dict[str, str]:
@@ -291,7 +293,9 @@ class AtOpenstack:
 
     def _material(self, generation: Generation, fields: dict[str, str]) -> Material:
         kind = generation.credential.kind
-        return Material(self.stack.name, generation.name, generation.label, kind, fields, SECRET & fields.keys())
+        return Material(
+            self.stack.name, generation.name, generation.label, kind, fields, SECRET & fields.keys()
+        )
 
     def settle(self, connection: Any) -> None:
         """The provisioner gets a password from the present master key."""

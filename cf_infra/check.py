@@ -42,6 +42,7 @@ CHECKS: list[Rule] = [
     rules_stacks.images_stay_inside,
     rules_stacks.networks_are_exact,
     rules_stacks.credentials_can_be_made,
+    rules_stacks.overlaps_outlast_jobs,
     rules_stacks.via_and_mode_go_together,
     rules_stacks.offers_are_complete,
     rules_stacks.offers_name_what_is_there,

@@ -274,7 +274,7 @@ CODES: dict[str, Code] = {
     ),
     "undelivered": _error(
         "Credential is not delivered",
-        "A sink refused a credential, or cannot be reached. The generation before stays, and the next apply tries again.",
+        "A sink refused a credential, or cannot be reached. The one before stays; the next apply tries again.",
     ),
     "canary-failed": _error(
         "Credential does not work",
@@ -285,7 +285,8 @@ CODES: dict[str, Code] = {
         "A credential that others make is read from a variable; without it, nothing says whether it still works.",
     ),
     "rotation-due": _warning(
-        "Credential is due for rotation", "Somebody else makes this credential, and its period is over, or nearly."
+        "Credential is due for rotation",
+        "Somebody else makes this credential, and its period is over, or nearly.",
     ),
     "take-away-by-hand": _warning(
         "Credential must be taken away by hand",
@@ -295,7 +296,9 @@ CODES: dict[str, Code] = {
         "More than credentials would change",
         "`rotate` and `revoke-now` change credentials and nothing else; the rest wants a plan that people read.",
     ),
-    "unknown-credential": _error("Credential does not exist", "No stack file declares a credential of this name."),
+    "unknown-credential": _error(
+        "Credential does not exist", "No stack file declares a credential of this name."
+    ),
     "old-inventory": _warning(
         "Inventory is old", "`status` shows what the last apply saw; use --live to ask the cloud."
     ),

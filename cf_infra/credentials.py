@@ -164,11 +164,11 @@ def live(
     overlap = timedelta(days=_days(credential.overlap))
     proven = sorted(history.proven, key=lambda proof: order(proof.generation))
     kept: list[Proof] = []
-    for proof, successor in zip(proven, [*proven[1:], None], strict=True):
+    for index, proof in enumerate(proven):
         if proof.generation == wanted:
             continue
-        newest = successor is None
-        in_overlap = successor is not None and today < successor.on + overlap
+        newest = index == len(proven) - 1
+        in_overlap = not newest and today < proven[index + 1].on + overlap
         if newest or (in_overlap and proof.generation not in history.withdrawn):
             kept.append(proof)
     now = history.proof(wanted)
@@ -242,9 +242,7 @@ def by_hand(
     variable = (credential.source or "").removeprefix("env ")
     who = " or ".join(contacts) or "its donor"
     since = f"due on {end}" if today < end else f"due since {end}"
-    return [
-        Step(name, last, "by-hand", f"{who} makes a new one, {since}; put it into {variable} and apply")
-    ]
+    return [Step(name, last, "by-hand", f"{who} makes a new one, {since}; put it into {variable} and apply")]
 
 
 def of_others(stack: str, name: str, credential: Credential, today: date, history: History, mark: str) -> str:
@@ -294,7 +292,9 @@ def proved(history: History, proof: Proof, seen: Seen) -> History:
 
 def withdraw(history: History, labels: Iterable[str]) -> History:
     """After a person said that these generations must go before their time."""
-    return replace(history, withdrawn=(*history.withdrawn, *(x for x in labels if x not in history.withdrawn)))
+    return replace(
+        history, withdrawn=(*history.withdrawn, *(x for x in labels if x not in history.withdrawn))
+    )
 
 
 def forgotten(history: History, labels: Iterable[str]) -> History:

@@ -136,9 +136,7 @@ class Logins:
         ]
 
 
-def steps(
-    name: str, stack: Stack, today: date, known: Mapping[str, History]
-) -> list[credentials.Step]:
+def steps(name: str, stack: Stack, today: date, known: Mapping[str, History]) -> list[credentials.Step]:
     """What is to be done about a stack's credentials today."""
     return [
         step

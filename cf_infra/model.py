@@ -356,7 +356,9 @@ class AccessRule(Frozen):
 
     service: Slug
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    path: Annotated[str, _named(r"^/[A-Za-z0-9._{}*/-]*$", "a path begins with / and may have * and {name}", 200)]
+    path: Annotated[
+        str, _named(r"^/[A-Za-z0-9._{}*/-]*$", "a path begins with / and may have * and {name}", 200)
+    ]
 
 
 class Credential(Frozen):

@@ -86,7 +86,7 @@ def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnos
             _back(asked, credential, history, values)
         raise Failure(*failure.diagnostics) from None
     done = Proof(material.generation, asked.today, asked.ring.fingerprint, mark)
-    _note(asked, name, lambda h: credentials.proved(h, done, Seen(material.generation, _at(), True, said)))
+    _note(asked, name, lambda h: credentials.proved(h, done, Seen(material.generation, _at(), works=True, said=said)))
     if not proven:
         asked.say(f"{name}/{material.generation}: proven by a login ({said})")
     return _leave(asked, name, [s.sink for s in history.sent if s.sink not in credential.deliver])
@@ -122,7 +122,7 @@ def _try(asked: Turn, material: Material) -> str:
         return asked.canary(material)
     except Failure as failure:
         why = failure.diagnostics[0].detail
-        seen = Seen(material.generation, _at(), False, why)
+        seen = Seen(material.generation, _at(), works=False, said=why)
         _note(asked, material.name, lambda h: replace(h, seen=seen))
         raise
 
