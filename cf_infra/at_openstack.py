@@ -289,6 +289,7 @@ class AtOpenstack:
                 },
             )
             for g in self._made(CredentialKind.APPLICATION_CREDENTIAL)
+            if g.address in made
         ]
 
     def _material(self, generation: Generation, fields: dict[str, str]) -> Material:

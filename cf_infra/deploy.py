@@ -25,6 +25,7 @@ from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.files import digest, write, write_tree
 from cf_infra.kinds import Say
 from cf_infra.logins import Logins
+from cf_infra.material import Material
 from cf_infra.model import KeySource
 from cf_infra.openstack import is_sandbox
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
@@ -438,6 +439,18 @@ def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
     if has_errors(told):
         raise Failure(*told)
     return Applied(deployment, int(saved.summary.get("total", 0)), proven, [*tofu.warnings, *told])
+
+
+def values(run: Run) -> list[Material]:
+    """The values of the logins that the last apply left, from the state. Raises Failure."""
+    placed = load_inventory(run.deployment.state)
+    if placed is None:
+        return []
+    write_tree(run.deployment.build, run.around.compiled(), keep=KEPT)
+    tofu = run.tofu()
+    tofu.init(run.state)
+    there = {*placed.users, *placed.credentials}
+    return [m for m in run.around.materials(tofu, placed) if f"{m.name}/{m.generation}" in there]
 
 
 def _turn(run: Run, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:

@@ -157,6 +157,21 @@ def works(connection: Connection) -> bool:
     return True
 
 
+def token_works(connection: Connection) -> bool:
+    """Does Nova still take the token that the connection has? It asks for no other one."""
+    from keystoneauth1 import exceptions as keystone
+
+    try:
+        connection.session.get(
+            "/flavors?limit=1",
+            endpoint_filter={"service_type": "compute", "interface": connection.config.get_interface("compute")},
+            allow_reauth=False,
+        )
+    except (keystone.Unauthorized, keystone.NotFound):
+        return False
+    return True
+
+
 @contextmanager
 def explained(cloud: str, auth_url: str = "") -> Iterator[None]:
     """Turns the SDK's errors into ours, without what they say of addresses and headers."""

@@ -75,6 +75,8 @@ def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnos
     credential = asked.declared[name]
     history = _known(asked, name)
     material = _due(asked, name, credential, history, values)
+    if credential.source is not None and material.generation in history.withdrawn:
+        return [_revoked(asked.stack, name, credential)]
     mark = fingerprint(asked.ring.current, material)
     proof = history.proof(material.generation)
     proven = proof is not None and proof.fingerprint == mark
@@ -90,6 +92,18 @@ def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnos
     if not proven:
         asked.say(f"{name}/{material.generation}: proven by a login ({said})")
     return _leave(asked, name, [s.sink for s in history.sent if s.sink not in credential.deliver])
+
+
+def _revoked(stack: str, name: str, credential: Credential) -> Diagnostic:
+    variable = (credential.source or "").removeprefix("env ")
+    return Diagnostic(
+        "rotation-due",
+        file=f"stacks/{stack}.yaml",
+        path=("credentials", name, "source"),
+        label="still has what was revoked",
+        detail=f"`{name}` of `{stack}` was revoked, and {variable} still has the revoked value. It is not delivered.",
+        hint=f"ask who makes it for another one, put that into {variable}, and run the same again",
+    )
 
 
 def _due(
