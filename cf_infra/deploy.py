@@ -27,7 +27,7 @@ from cf_infra.kinds import Say
 from cf_infra.logins import Logins
 from cf_infra.material import Material
 from cf_infra.model import KeySource
-from cf_infra.openstack import is_sandbox
+from cf_infra.openstack import Login, is_sandbox
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
 from cf_infra.resolve import ResolvedStack
 from cf_infra.surroundings import Found, Surroundings
@@ -48,6 +48,7 @@ class Run:
     tool: Tool
     sources: keys.Sources
     ring: keys.Ring = field(repr=False)
+    login: Login | None
     say: Say
 
     def tofu(self, words: Mapping[str, str] | None = None) -> Tofu:
@@ -69,7 +70,14 @@ class Run:
         """The stack's credentials."""
         settings = self.folder.inventory.settings
         return Logins(
-            self.deployment, self.stack, settings, self.ring, os.environ, self.folder.today, self.say
+            self.deployment,
+            self.stack,
+            settings,
+            self.ring,
+            self.login,
+            os.environ,
+            self.folder.today,
+            self.say,
         )
 
     @property
@@ -87,7 +95,8 @@ def prepare(folder: Folder, deployment: Deployment, say: Say) -> Run:
     sources = key_sources(folder, deployment)
     ring = keys.ring(sources, folder.root, deployment.name)
     around = kinds.surroundings(folder, deployment, stack, login, ring, say)
-    return Run(folder, deployment, stack, around, tool, sources, ring, say)
+    cloud = login if isinstance(login, Login) else None
+    return Run(folder, deployment, stack, around, tool, sources, ring, cloud, say)
 
 
 def key_sources(folder: Folder, deployment: Deployment) -> keys.Sources:

@@ -15,7 +15,7 @@ from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.keys import Ring
 from cf_infra.material import Material
 from cf_infra.model import CredentialKind, Settings, Stack
-from cf_infra.openstack import is_sandbox
+from cf_infra.openstack import Login, is_sandbox
 from cf_infra.resolve import ResolvedStack
 from cf_infra.surroundings import Say
 from cf_infra.turning import Turn
@@ -32,6 +32,7 @@ class Logins:
     stack: ResolvedStack
     settings: Settings
     ring: Ring
+    login: Login | None
     environ: Mapping[str, str]
     today: date
     say: Say
@@ -65,8 +66,9 @@ class Logins:
             delivered=self.deployment.delivered,
             environ=self.environ,
             sandbox=sandbox,
+            say=self.say,
         )
-        canary = partial(canaries.canary, settings=self.settings, environ=self.environ)
+        canary = canaries.canary_of(self.settings, self.environ, self.login, self.say)
         return Turn(
             stack=self.stack.name,
             declared=self.declared,

@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from cf_infra import canaries, credentials, deploy, kinds, ledger, openstack, project, reach, rotating, waves
+from cf_infra import credentials, deploy, kinds, ledger, openstack, project, reach, rotating, waves
+from cf_infra.canary_cloud import logged_in
 from cf_infra.commands import Options, Outcome
 from cf_infra.credentials import UNKNOWN
 from cf_infra.deployment import Deployment, load_inventory, now
@@ -222,7 +223,7 @@ class _Revocation:
         """Withdraw, turn, turn again, prove. Raises Failure; running it again goes on."""
         gone = {name: self._withdraw(name) for name in self.names}
         with ExitStack() as stack:
-            olds = [_Old(self, material, stack) for material in self._values(gone)]
+            olds = [_Old(material, login, stack) for material, login in self._values(gone)]
             self.say("making, delivering and proving the new one")
             self._turn()
             self.say("retiring the old one")
@@ -254,14 +255,18 @@ class _Revocation:
         ledger.note(self.deployment.state, name, lambda h: credentials.withdraw(h, labels))
         return labels
 
-    def _values(self, gone: Mapping[str, list[str]]) -> Iterator[Material]:
+    def _values(
+        self, gone: Mapping[str, list[str]]
+    ) -> Iterator[tuple[Material, openstack.Login | None]]:
         """The values that are revoked, to see later that they open nothing any more."""
         stack = self.folder.inventory.stacks[self.deployment.stack]
         if stack.kind is not Kind.OPENSTACK:
             return
-        for material in deploy.values(deploy.prepare(self.folder, self.deployment, self.say)):
-            if material.generation in gone.get(material.name, ()):
-                yield material
+        run = deploy.prepare(self.folder, self.deployment, self.say)
+        for material in deploy.values(run):
+            logs_in = material.kind in (CredentialKind.USER, CredentialKind.APPLICATION_CREDENTIAL)
+            if logs_in and material.generation in gone.get(material.name, ()):
+                yield material, run.login
 
     def _ended(self, name: str, withdrawn: list[str], olds: list[_Old]) -> Ended:
         history = ledger.load(self.deployment.state).get(name, UNKNOWN)
@@ -311,29 +316,33 @@ class _Revocation:
 class _Old:
     """A login that is to go, with a token that it got while it still worked."""
 
-    def __init__(self, revocation: _Revocation, material: Material, stack: ExitStack) -> None:
-        self.material = material
+    def __init__(self, material: Material, login: openstack.Login | None, stack: ExitStack) -> None:
+        self.material, self.login = material, login
         self.user = ""
-        self._gone_since: float | None = None
         self._connection: Any = None
-        if material.kind in (CredentialKind.USER, CredentialKind.APPLICATION_CREDENTIAL):
-            connection = stack.enter_context(canaries.connection(material))
-            with openstack.explained(revocation.deployment.cloud):
-                if openstack.works(connection):
-                    self._connection = connection
-                    self.user = str(connection.current_user_id)
+        try:
+            self._connection = stack.enter_context(logged_in(material, login))
+            self.user = str(self._connection.current_user_id)
+        except Failure as failure:
+            if not _refused(failure):
+                raise
 
     def until_refused(self, say: Say) -> float | None:
         """Seconds until its token was refused everywhere; None if it did not work at the beginning.
 
         Raises Failure("still-there") if a new login works, or the token never ends.
         """
-        with canaries.connection(self.material) as fresh:
-            with openstack.explained("the cloud"):
-                if openstack.works(fresh):
-                    raise Failure(self._still("a login with it works"))
-        if self._connection is None:
-            return None
+        try:
+            with logged_in(self.material, self.login):
+                pass
+        except Failure as failure:
+            if not _refused(failure):
+                raise
+        else:
+            raise Failure(self._still("a login with it works"))
+        return self._token_ends(say) if self._connection is not None else None
+
+    def _token_ends(self, say: Say) -> float:
         begun = time.monotonic()
         while openstack.token_works(self._connection):
             waited = time.monotonic() - begun
@@ -346,4 +355,9 @@ class _Old:
     def _still(self, what: str) -> Diagnostic:
         name = f"{self.material.owner}/{self.material.name}"
         detail = f"`{name}`, generation {self.material.generation}, was revoked, and {what}."
-        return Diagnostic("still-there", detail=detail, hint=f"run it again; if it stays, ask the cloud's operators:\ncf-infra revoke-now {name}")
+        hint = f"run it again; if it stays, ask the cloud's operators:\ncf-infra revoke-now {name}"
+        return Diagnostic("still-there", detail=detail, hint=hint)
+
+
+def _refused(failure: Failure) -> bool:
+    return {d.code for d in failure.diagnostics} == {"login-refused"}

@@ -104,7 +104,8 @@ def own_logins(folder: Folder, deployment: Deployment, say: Say) -> Logins:
     known = {**folder.ledgers, deployment.stack: ledger.load(deployment.state)}
     stack = replace(folder, ledgers=known).resolved().stacks[deployment.stack]
     own = ring(deploy.key_sources(folder, deployment), folder.root, deployment.name)
-    return Logins(deployment, stack, folder.inventory.settings, own, os.environ, folder.today, say)
+    settings = folder.inventory.settings
+    return Logins(deployment, stack, settings, own, None, os.environ, folder.today, say)
 
 
 def _planned(run: deploy.Run) -> record.Record:

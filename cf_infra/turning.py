@@ -16,6 +16,7 @@ from threading import Lock
 import orjson
 
 from cf_infra import credentials, ledger
+from cf_infra.canaries import SKIPPED
 from cf_infra.credentials import UNKNOWN, History, Proof, Seen, Sent
 from cf_infra.deployment import now
 from cf_infra.diagnostics import Diagnostic, Failure
@@ -91,7 +92,14 @@ def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnos
     _note(asked, name, lambda h: credentials.proved(h, done, Seen(material.generation, _at(), works=True, said=said)))
     if not proven:
         asked.say(f"{name}/{material.generation}: proven by a login ({said})")
-    return _leave(asked, name, [s.sink for s in history.sent if s.sink not in credential.deliver])
+    told = [_not_tried(asked.stack, name, said)] if said.startswith(SKIPPED) else []
+    return told + _leave(asked, name, [s.sink for s in history.sent if s.sink not in credential.deliver])
+
+
+def _not_tried(stack: str, name: str, said: str) -> Diagnostic:
+    place = {"file": f"stacks/{stack}.yaml", "path": ("credentials", name)}
+    detail = f"`{name}` of `{stack}` was delivered, and not tried: {said.removeprefix(SKIPPED)}."
+    return Diagnostic("not-tried", detail=detail, label="not tried", **place)
 
 
 def _revoked(stack: str, name: str, credential: Credential) -> Diagnostic:
