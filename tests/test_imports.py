@@ -27,6 +27,8 @@ CORE = [
     "rules_grants",
     "rules_stacks",
     "rules_github",
+    "making",
+    "rules_credentials",
     "rules_capacity",
     "rules_people",
     "check",
