@@ -142,7 +142,7 @@ AWS = {
         (credential(C.GITHUB_TOKEN, repository=".cirun"), "ghp_" + "x" * 36, {"token"}),
         (credential(C.GITHUB_APP_KEY, app_id=7), RSA_PEM, {"private_key"}),
         (credential(C.GITHUB_APP_KEY, app_id=7), RSA_PEM.strip().replace("\n", "\\n"), {"private_key"}),
-        (credential(C.S3_KEY, bucket="cf-state"), '{"access_key_id": "a", "secret_access_key": "s"}', {"secret_access_key"}),
+        (credential(C.S3_KEY, bucket="bkt"), '{"access_key_id": "a", "secret_access_key": "s"}', {"secret_access_key"}),
         (credential(C.AWS_ACCESS_KEY), json.dumps(AWS), {"secret_access_key"}),
         (credential(C.USER), json.dumps(USER), {"password"}),
         (credential(C.SSH_KEY), OWN_SSH, {"private_key"}),

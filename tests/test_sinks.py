@@ -209,7 +209,8 @@ def test_a_command_that_fails(program: str, why: str, tmp_path: Path) -> None:
 
 
 def test_what_a_command_says_is_masked(tmp_path: Path) -> None:
-    echo = "import sys, json, base64; v = json.load(sys.stdin)['password']; sys.exit(v + base64.b64encode(v.encode()).decode())"
+    echo = "import sys, json, base64 as b; v = json.load(sys.stdin)['password']; "
+    echo += "sys.exit(v + b.b64encode(v.encode()).decode())"
     assert "Its last words: (secret)(secret)" in fault(found("vault", command(echo), tmp_path), login())
 
 
