@@ -49,6 +49,7 @@ files := $(subst $(space),$(comma),$(core:%=cf_infra/%.py))
 
 test: setup ## Everything that has to pass: lint, types, all tests
 	@$(MAKE) --no-print-directory lint types
+	@$(python) tools/build.py drone >/dev/null || echo 'NOT TESTED: the real Drone server, which was not built' >&2
 	@$(pytest) -n 2 -m "not sandbox" --cov --cov-report=
 	@$(python) -m coverage report --include=$(files)
 	@$(python) -m coverage json -q -o - --include=$(files) | $(python) tests/core_coverage.py 95
