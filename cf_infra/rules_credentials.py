@@ -81,7 +81,7 @@ def credentials_are_complete(view: View) -> Iterator[Diagnostic]:
     """Ensure a credential has the keys of its kind and no others; what people make has a source."""
     for stack, name, credential in _credentials(view):
         kind, here = credential.kind, ("credentials", name)
-        for key, why in _missing(credential).items():
+        for key, why in _missing(credential, view.inventory.stacks[stack].kind).items():
             yield stack_fault("missing-key", stack, here, f"needs `{key}`", why, _EXAMPLES[key], on_key=True)
         own = CREDENTIAL_KEYS.get(kind, ())
         others = {key for keys in CREDENTIAL_KEYS.values() for key in keys} - set(own)
@@ -108,7 +108,7 @@ def credentials_are_complete(view: View) -> Iterator[Diagnostic]:
             )
 
 
-def _missing(credential: Credential) -> dict[str, str]:
+def _missing(credential: Credential, stack: Kind) -> dict[str, str]:
     kind = credential.kind
     found = {
         key: f"Credentials of kind {kind} need `{key}`."
@@ -119,6 +119,8 @@ def _missing(credential: Credential) -> dict[str, str]:
         found["source"] = (
             f"Only people can make credentials of kind {kind}: it must be said where they put it."
         )
+    if kind is CredentialKind.USER and stack is Kind.CIRUN and credential.source is None:
+        found["source"] = "We make nothing at a stack of kind cirun: its user is made by people."
     reads = CREDENTIAL_KEYS[CredentialKind.GITHUB_TOKEN]
     if kind is CredentialKind.GITHUB_TOKEN and all(getattr(credential, key) is None for key in reads):
         found["repository"] = f"Its canary needs something to read: one of {', '.join(reads)}."

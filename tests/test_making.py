@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from datetime import date
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -18,10 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 from keys_of_tests import RSA_PEM
+from roots import PROJECT
 
 from cf_infra.diagnostics import Failure, render
 from cf_infra.making import DERIVED, fields, from_source, own_fields
-from cf_infra.model import Credential, CredentialKind
+from cf_infra.model import Credential, CredentialKind, SinkSettings
+from cf_infra.rules_credentials import KINDS_AT
 
 KEY = bytes(range(32))
 C = CredentialKind
@@ -77,6 +81,32 @@ def test_the_ssh_key_is_one_for_everybody(tmp_path: Path) -> None:
         pytest.skip("ssh-keygen is not there: that OpenSSH itself takes the key was NOT tested.")
     said = subprocess.run(["ssh-keygen", "-y", "-f", str(path)], capture_output=True, text=True)
     assert said.stdout.split() == found["public_key"].split(), said.stderr
+
+
+def test_every_kind_has_its_row_in_the_tables() -> None:
+    """docs/credentials.md says of each kind where it may stand; `check` does what it says."""
+    page = (PROJECT / "docs" / "credentials.md").read_text()
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
+    stands = {row[0].strip(" `"): row[2] for row in rows if len(row) == 5}
+    assert {kind: {one.strip() for one in text.split(",")} for kind, text in stands.items()} == {
+        str(kind): {str(stack) for stack, kinds in KINDS_AT.items() if kind in kinds} for kind in C
+    }
+    assert {row[0].strip(" `") for row in rows if len(row) == 3} == set(C), (
+        "how each is proven, and what ends"
+    )
+
+
+def test_every_sink_has_its_row_with_its_keys() -> None:
+    page = (PROJECT / "docs" / "sinks.md").read_text()
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
+    told = {
+        row[0].strip(" `"): set(re.findall(r"`([a-z_]+)`", re.sub(r"\([^)]*\)", "", row[2]))) for row in rows
+    }
+    known = {
+        get_args(one.model_fields["kind"].annotation)[0]: set(one.model_fields) - {"kind", "holders"}
+        for one in get_args(get_args(SinkSettings)[0])
+    }
+    assert told == known
 
 
 # ------------------------------------------------------------------------------------------------- from people
