@@ -27,7 +27,7 @@ def github_token(fields: Mapping[str, str], settings: Settings, say: Say) -> str
     token = Token(fields["token"], "the delivered credential")
     with closing(Github(settings.github.api, settings.organisation, token, say=say)) as client:
         if name := fields.get("selection"):
-            return f"sees {_count(len(client.secret_repositories(name)))} of the secret {name}"
+            return _secret_seen(client, name)
         if number := fields.get("installation"):
             return f"sees {_count(len(client.installation_repositories(int(number))))} of the app {number}"
         name = fields["repository"]
@@ -35,6 +35,15 @@ def github_token(fields: Mapping[str, str], settings: Settings, say: Say) -> str
             detail = f"It does not see the repository {settings.organisation}/{name}."
             raise Failure(Diagnostic("not-at-github", detail=detail))
         return f"sees the repository {settings.organisation}/{name}"
+
+
+def _secret_seen(client: Github, name: str) -> str:
+    found = client.secret(name)
+    if found is None:
+        raise Failure(Diagnostic("not-at-github", detail=f"It does not see the organisation secret {name}."))
+    if found.visibility != "selected":
+        return f"sees the secret {name}, which is for {found.visibility} repositories"
+    return f"sees {_count(len(client.secret_repositories(name)))} of the secret {name}"
 
 
 def _count(number: int) -> str:

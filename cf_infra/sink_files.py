@@ -167,8 +167,8 @@ class ToDroneEnv:
 
     settings: DroneEnvSink
     folder: Path
-    restart: Restart | None = None
-    holds_one: bool = field(default=True)
+    restart: Restart | None = field(default=None, repr=False)
+    holds_one: bool = True
 
     @property
     def place(self) -> str:

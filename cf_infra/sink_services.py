@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cf_infra.cirun import Cirun
-from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.diagnostics import Diagnostic, Failure, some
 from cf_infra.drone import Drone
 from cf_infra.github import Github, github
 from cf_infra.handing_over import handing_over, single
@@ -41,16 +41,23 @@ class ToCirun:
     def deliver(self, material: Material) -> None:
         """Connect Cirun to the cloud with this login."""
         with handing_over(self.place, material):
-            missing = [name for name in CIRUN_FIELDS if not material.fields.get(name)]
-            if material.kind is not CredentialKind.USER or missing:
-                detail = "Cirun takes users with a password and nothing else."
-                raise Failure(Diagnostic("undelivered", detail=detail, hint="kind: user"))
+            _fits_cirun(material)
             with closing(Cirun(environ=self.environ, say=self.say)) as cirun:
                 cirun.connect(CLOUD, {name: material.fields[name] for name in CIRUN_FIELDS})
 
     def withdraw(self, owner: str, name: str) -> list[str]:
         """Cirun's API has no way to disconnect a cloud."""
         return [f"Disconnect the cloud {CLOUD} in Cirun's settings: `{owner}/{name}` is declared no more."]
+
+
+def _fits_cirun(material: Material) -> None:
+    if material.kind is not CredentialKind.USER:
+        detail = f"Cirun takes users with a password, and no {material.kind}."
+        raise Failure(Diagnostic("undelivered", detail=detail, hint="kind: user"))
+    if missing := [name for name in CIRUN_FIELDS if not material.fields.get(name)]:
+        detail = f"Cirun needs {some(missing)} as well."
+        hint = "put what is missing into the JSON object of `source`"
+        raise Failure(Diagnostic("undelivered", detail=detail, hint=hint))
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,10 @@ def test_a_token_reads_the_selection_that_it_is_for(github: Standin) -> None:
     two = github.state.add_repository("two-feedstock")
     app = github.state.add_installation("namespace", one, two)
     github.state.secrets["UPLOAD"] = Secret(selected={one.id}, name="UPLOAD")
+    assert "for all repositories" in said(
+        material(C.GITHUB_TOKEN, token=TOKEN, selection="UPLOAD"), at(github)
+    )
+    github.state.secrets["UPLOAD"].visibility = "selected"
     assert said(material(C.GITHUB_TOKEN, token=TOKEN, selection="UPLOAD"), at(github)) == (
         "sees 1 repository of the secret UPLOAD"
     )
@@ -160,7 +164,9 @@ def test_a_token_that_does_not_see_what_it_is_for(github: Standin) -> None:
     )
     gone = material(C.GITHUB_TOKEN, token=TOKEN, repository="gone")
     assert "does not see the repository conda-forge/gone" in fault(gone, here)
-    assert "is not at GitHub" in fault(material(C.GITHUB_TOKEN, token=TOKEN, selection="GONE"), here)
+    assert "does not see the organisation secret GONE" in fault(
+        material(C.GITHUB_TOKEN, token=TOKEN, selection="GONE"), here
+    )
     assert "is not at GitHub" in fault(material(C.GITHUB_TOKEN, token=TOKEN, installation="7"), here)
     github.fail_next(503, times=4)
     assert "status 503" in fault(gone, here)

@@ -96,6 +96,8 @@ def test_a_changed_line_turns_the_token_and_the_rpc_secret(folder: Path) -> None
     known = settings(folder)
     assert canary(robot("1", folder), known, {}) == "logged in as robot, an admin"
     assert canary(rpc("1", folder), known, {}) == "the server takes it from runners"
+    log = (folder / "log").read_text()
+    assert robot("1", folder).fields["token"] in log, "docs/credentials.md says that the server does this"
     pid = (folder / "pid").read_text()
     target.deliver(robot("1", folder))
     assert (folder / "pid").read_text() == pid, "twice is as once: the server was not restarted"

@@ -97,11 +97,11 @@ def test_cirun_answers_too_late(cirun: CirunStandin, tmp_path: Path) -> None:
 
 
 def test_cirun_takes_users_with_all_they_need(cirun: CirunStandin, tmp_path: Path) -> None:
-    for material in (
-        made(CredentialKind.SECRET),
-        Material("lab", "cirun", "1", CredentialKind.USER, {"password": VALUE}, frozenset({"password"})),
-    ):
-        assert "users with a password and nothing else" in fault(to_cirun(cirun, tmp_path), material)
+    target = to_cirun(cirun, tmp_path)
+    assert "users with a password, and no secret" in fault(target, made(CredentialKind.SECRET))
+    without = {name: value for name, value in LOGIN.items() if name not in ("network", "domain_id")}
+    given = Material("lab", "cirun", "1", CredentialKind.USER, without, frozenset({"password"}))
+    assert "Cirun needs domain_id, network as well" in fault(target, given)
     assert cirun.log == []
 
 

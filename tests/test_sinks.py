@@ -12,7 +12,10 @@ from typing import Any
 
 import pyrage
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cf_infra import sink_files
 from cf_infra.diagnostics import Failure, render
 from cf_infra.making import fields
 from cf_infra.material import Material, Sink
@@ -311,6 +314,18 @@ def test_a_variable_that_stands_twice_stands_once(tmp_path: Path) -> None:
     rpc = made(CredentialKind.DRONE_RPC_SECRET)
     target.deliver(rpc)
     assert path.read_text() == f"B=2\nDRONE_RPC_SECRET={rpc.fields['rpc_secret']}\n"
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=30)))
+def test_whatever_else_is_in_the_file_stays(others: list[str]) -> None:
+    lines = [line for line in others if not sink_files._LINE.match(line)]
+    material = made(CredentialKind.DRONE_RPC_SECRET)
+    written = f"DRONE_RPC_SECRET={material.fields['rpc_secret']}"
+    for place in range(len(lines) + 1):
+        before = [*lines[:place], "DRONE_RPC_SECRET=old", *lines[place:]]
+        after = [*lines[:place], written, *lines[place:]]
+        assert sink_files._with_value(before, material) == after
+        assert sink_files._with_value(after, material) == after
 
 
 def test_the_server_is_restarted_when_something_changed_and_only_then(tmp_path: Path) -> None:
