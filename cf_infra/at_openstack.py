@@ -331,5 +331,5 @@ def _notes(servers: orphans.Orphans, astray: list[strays.Stray]) -> list[str]:
 
 def _items(servers: orphans.Orphans, astray: list[strays.Stray]) -> list[JSON]:
     rows = [(f"orphan:{s.id}", f"server {s.name} ({why})", [s.grant]) for s, why in servers.remove]
-    rows += [(f"stray:{s.id}", f"{s.what}, which is in no state", []) for s in astray]
+    rows += [(s.address, f"{s.what}, which is in no state", []) for s in astray]
     return [{"address": a, "action": "delete", "what": w, "grants": g} for a, w, g in rows]

@@ -577,7 +577,9 @@ def _agreed(yes: bool, question: str) -> None:
         return
     if not sys.stdin.isatty():
         detail = "This is done only after a yes, and there is no terminal to ask at."
-        raise Failure(Diagnostic("usage", detail=detail, hint="look at what it would do first, then add --yes"))
+        raise Failure(
+            Diagnostic("usage", detail=detail, hint="look at what it would do first, then add --yes")
+        )
     if not typer.confirm(question, err=True):
         raise typer.Exit(1)
 

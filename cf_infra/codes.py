@@ -113,6 +113,15 @@ CODES: dict[str, Code] = {
         "Nobody offers this resource",
         "A runner group, secret or variable follows grants of what no stack offers.",
     ),
+    "unknown-sink": _error(
+        "Sink is not there", "`deliver` names a sink that settings.yaml does not describe."
+    ),
+    "sink-does-not-fit": _error(
+        "Sink cannot take this", "The sink takes other kinds of credentials, or one credential only."
+    ),
+    "credential-does-not-fit": _error(
+        "Credential does not fit", "The kind of credential is none of this kind of stack, or lacks a key."
+    ),
     "secret-in-stack": _error(
         "Secret in a stack file", "Stack files are public; secrets come from a sink or a source outside."
     ),
@@ -274,11 +283,17 @@ CODES: dict[str, Code] = {
     ),
     "undelivered": _error(
         "Credential is not delivered",
-        "A sink refused a credential, or cannot be reached. The one before stays; the next apply tries again.",
+        "A sink refused it, was silent, or took it with an error; the credential before it stays.",
     ),
     "canary-failed": _error(
         "Credential does not work",
-        "A login with a credential that was delivered failed. The generation before, if there is one, stays.",
+        "A real login with the delivered credential failed; the credential before it stays.",
+    ),
+    "no-source": _error(
+        "Credential of people is missing", "People make it, and the variable that should have it is empty."
+    ),
+    "bad-source": _error(
+        "Credential of people cannot be used", "The variable that should have it holds something else."
     ),
     "not-tried": _warning(
         "Credential was not tried",

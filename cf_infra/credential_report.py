@@ -1,4 +1,4 @@
-"""A stack's credentials for people and scripts: which generations live, when the next is due, who holds it, does it work."""
+"""A stack's credentials as they stand: which generations live, who has them, do they work, when is the next due."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from cf_infra.material import Material
 from cf_infra.model import CredentialKind, Settings, Stack
 from cf_infra.openstack import Login, is_sandbox
 from cf_infra.resolve import ResolvedStack
-from cf_infra.surroundings import Say
+from cf_infra.rest import Say
 from cf_infra.turning import Turn
 
 BY_OPENTOFU = frozenset({CredentialKind.APPLICATION_CREDENTIAL, CredentialKind.USER})

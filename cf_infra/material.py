@@ -1,4 +1,4 @@
-"""A credential's value on its way from where it was made to its sinks and its canary."""
+"""A credential's value on its way from where it was made to its sinks and its canary, with its secret parts named."""
 
 from __future__ import annotations
 

@@ -112,13 +112,18 @@ def _no_cloud(cloud: str, config: Any) -> Diagnostic:
     return Diagnostic("no-cloud", detail=f"`{cloud}` is not in clouds.yaml. {known}", hint=hint)
 
 
+def quiet() -> None:
+    """Keep the SDK from writing about logins that fail: we tell it ourselves."""
+    logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)
+
+
 @contextmanager
 def connected(login: Login) -> Iterator[Connection]:
     """A connection that has logged in. Raises Failure: login-refused, cloud-silent, cloud-refused."""
     from openstack.config import OpenStackConfig
     from openstack.connection import Connection
 
-    logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)
+    quiet()
     with explained(login.cloud, login.auth_url):
         config = OpenStackConfig(
             config_files=[str(login.clouds_yaml)], load_envvars=False, app_name=MANAGED_BY
@@ -164,7 +169,10 @@ def token_works(connection: Connection) -> bool:
     try:
         connection.session.get(
             "/flavors?limit=1",
-            endpoint_filter={"service_type": "compute", "interface": connection.config.get_interface("compute")},
+            endpoint_filter={
+                "service_type": "compute",
+                "interface": connection.config.get_interface("compute"),
+            },
             allow_reauth=False,
         )
     except (keystone.Unauthorized, keystone.NotFound):

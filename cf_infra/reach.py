@@ -49,7 +49,7 @@ def _keys(settings: Settings, who: str) -> Iterator[Reach]:
         yield Reach("the master key of all states", "settings.yaml", ("state", "holders"), end)
     for index, one in enumerate(getattr(state, "recovery", ())):
         if _has(one.holders, who):
-            end = "take it out of `state.recovery`, make a new master key, then:\ncf-infra state rekey\ncf-infra state seal"
+            end = "take it out of `state.recovery`, then:\ncf-infra state rekey\ncf-infra state seal"
             path = ("state", "recovery", index)
             yield Reach(f"the recovery key `{one.name}`", "settings.yaml", path, end)
 

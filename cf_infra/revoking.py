@@ -85,9 +85,7 @@ def revoke(options: Options, asked: Asked, agree: Callable[[str], None], say: Sa
         prefixed = _prefixed(say, stack)
         return _Revocation(folder, places[stack], by_stack[stack], asked.terminate, prefixed).run()
 
-    done, failed, interrupted = waves.in_parallel(
-        places, one, options.jobs or folder.inventory.settings.jobs
-    )
+    done, failed, interrupted = waves.in_parallel(places, one, options.jobs or folder.inventory.settings.jobs)
     found = [d for faults in failed.values() for d in faults]
     rows = [
         {
@@ -118,7 +116,9 @@ def _targets(folder: Folder, asked: Asked, reached: Iterable[Reach]) -> list[tup
         project.chosen(folder.inventory.stacks, [asked.stack])
         found = [pair for pair in known if pair[0] == asked.stack]
         if not found:
-            raise Failure(Diagnostic("unknown-credential", detail=f"`{asked.stack}` declares no credentials."))
+            raise Failure(
+                Diagnostic("unknown-credential", detail=f"`{asked.stack}` declares no credentials.")
+            )
         return found
     return [_named(asked.name or "", known)]
 
@@ -182,19 +182,27 @@ def _listing(
     if names:
         lines.append("revoked now, each after another one was made, delivered and proven:")
     for stack, name in names:
-        (row,) = [r for r in rotating.rows(folder, places[stack]) if r["credential"] == name]
-        lines.append(f"  {stack}/{name}, generation {', '.join(row['live'])} ({row['kind']})")
-        lines += [f"    replaced in {s['place']}" for s in row["delivered"]]
+        (now_there,) = [r for r in rotating.rows(folder, places[stack]) if r["credential"] == name]
+        lines.append(f"  {stack}/{name}, generation {', '.join(now_there['live'])} ({now_there['kind']})")
+        lines += [f"    replaced in {s['place']}" for s in now_there["delivered"]]
     for stack, found in jobs.items():
-        lines += [f"  runs at {stack} now: {job.name} ({job.id}), {job.status} since {job.since}" for job in found]
+        lines += [
+            f"  runs at {stack} now: {job.name} ({job.id}), {job.status} since {job.since}" for job in found
+        ]
         if found:
-            what = "deleted" if asked.terminate else "left running; --terminate deletes what the old login booted"
+            what = (
+                "deleted"
+                if asked.terminate
+                else "left running; --terminate deletes what the old login booted"
+            )
             lines.append(f"    {what}")
     return "\n".join(lines) + "\n"
 
 
 def _ended_text(ended: Ended) -> str:
-    lines = [f"{ended.credential}: {', '.join(ended.withdrawn)} is revoked, {ended.replaced_by} took its place"]
+    lines = [
+        f"{ended.credential}: {', '.join(ended.withdrawn)} is revoked, {ended.replaced_by} took its place"
+    ]
     lines += [f"  delivered to {place}" for place in ended.delivered]
     if ended.login_refused_at is not None:
         lines.append(f"  a login with the old one is refused   {ended.login_refused_at}")
@@ -248,16 +256,12 @@ class _Revocation:
         if declared.source is not None:
             labels = [p.generation for p in history.proven]
         else:
-            here = credentials.live(
-                self.deployment.stack, name, declared, self.folder.today, None, history
-            )
+            here = credentials.live(self.deployment.stack, name, declared, self.folder.today, None, history)
             labels = [g.label for g in here]
         ledger.note(self.deployment.state, name, lambda h: credentials.withdraw(h, labels))
         return labels
 
-    def _values(
-        self, gone: Mapping[str, list[str]]
-    ) -> Iterator[tuple[Material, openstack.Login | None]]:
+    def _values(self, gone: Mapping[str, list[str]]) -> Iterator[tuple[Material, openstack.Login | None]]:
         """The values that are revoked, to see later that they open nothing any more."""
         stack = self.folder.inventory.stacks[self.deployment.stack]
         if stack.kind is not Kind.OPENSTACK:
@@ -280,7 +284,9 @@ class _Revocation:
             self._delete(jobs)
         label = max((p.generation for p in history.proven), key=credentials.order, default="none")
         by_hand = declared.source is not None and label in withdrawn
-        contacts = " or ".join(self.folder.inventory.stacks[self.deployment.stack].donor.contacts) or "its donor"
+        contacts = (
+            " or ".join(self.folder.inventory.stacks[self.deployment.stack].donor.contacts) or "its donor"
+        )
         return Ended(
             credential=f"{self.deployment.stack}/{name}",
             withdrawn=withdrawn,
@@ -348,7 +354,9 @@ class _Old:
             waited = time.monotonic() - begun
             if waited > TOKEN_LASTS:
                 raise Failure(self._still(f"a token of it works after {waited:.0f} s"))
-            say(f"a token of {self.material.name}/{self.material.generation} still works, waiting for its end")
+            say(
+                f"a token of {self.material.name}/{self.material.generation} still works, waiting for its end"
+            )
             time.sleep(1.0 if waited < 10 else 5.0)
         return time.monotonic() - begun
 

@@ -21,8 +21,8 @@ from cf_infra.project import Folder
 from cf_infra.receipts import Receipt
 
 Say = Callable[[str], None]
-OURS = ("module.credential.", "module.user.", "module.keypair.")
-"""The addresses of credentials in a stack of ours."""
+OURS = ("module.credential.", "module.user.", "stray:login/")
+"""The addresses of credentials in a stack of ours, and of what a killed run left of them."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def _planned(run: deploy.Run) -> record.Record:
         shown = ", ".join(more[: plan.SHOWN_AT_MOST]) or "what the limits refuse"
         others = f" and {len(more) - plan.SHOWN_AT_MOST} more" if len(more) > plan.SHOWN_AT_MOST else ""
         detail = f"In `{name}` there is more to be done than to turn credentials: {shown}{others}."
-        hint = f"read it and apply it, which turns the credentials as well:\ncf-infra plan {name} && cf-infra apply {name}"
+        both = f"cf-infra plan {name} && cf-infra apply {name}"
+        hint = f"read it and apply it, which turns the credentials as well:\n{both}"
         raise Failure(Diagnostic("not-only-credentials", detail=detail, hint=hint))
     return saved
 

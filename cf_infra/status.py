@@ -54,7 +54,9 @@ def status(folder: Folder, names: Sequence[str], live: bool, say: Say) -> Outcom
     for name, logins in _without_inventory(folder, names, {d.stack for d in found}).items():
         told += credential_report.faults(name, logins, folder.today)
         rows.append({"stack": name, "credentials": logins})
-        blocks.append("\n".join([f"{name}: nothing of ours to provision", *credential_report.lines(logins)]) + "\n")
+        blocks.append(
+            "\n".join([f"{name}: nothing of ours to provision", *credential_report.lines(logins)]) + "\n"
+        )
     free = _free(folder, names)
     if not blocks:
         blocks.append("Nothing is applied yet.\n  next: cf-infra plan, then cf-infra apply\n")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -89,7 +90,11 @@ def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnos
             _back(asked, credential, history, values)
         raise Failure(*failure.diagnostics) from None
     done = Proof(material.generation, asked.today, asked.ring.fingerprint, mark)
-    _note(asked, name, lambda h: credentials.proved(h, done, Seen(material.generation, _at(), works=True, said=said)))
+    _note(
+        asked,
+        name,
+        lambda h: credentials.proved(h, done, Seen(material.generation, _at(), works=True, said=said)),
+    )
     if not proven:
         asked.say(f"{name}/{material.generation}: proven by a login ({said})")
     told = [_not_tried(asked.stack, name, said)] if said.startswith(SKIPPED) else []
@@ -97,9 +102,14 @@ def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnos
 
 
 def _not_tried(stack: str, name: str, said: str) -> Diagnostic:
-    place = {"file": f"stacks/{stack}.yaml", "path": ("credentials", name)}
     detail = f"`{name}` of `{stack}` was delivered, and not tried: {said.removeprefix(SKIPPED)}."
-    return Diagnostic("not-tried", detail=detail, label="not tried", **place)
+    return Diagnostic(
+        "not-tried",
+        file=f"stacks/{stack}.yaml",
+        path=("credentials", name),
+        label="not tried",
+        detail=detail,
+    )
 
 
 def _revoked(stack: str, name: str, credential: Credential) -> Diagnostic:
@@ -136,7 +146,7 @@ def _deliver(
         asked.say(f"{material.name}/{material.generation}: delivering to {sink.place}")
         sink.deliver(material)
         sent = Sent(name, sink.place, material.generation, _at(), mark)
-        _note(asked, material.name, lambda h, sent=sent: credentials.delivered(h, sent))
+        _note(asked, material.name, partial(credentials.delivered, sent=sent))
 
 
 def _try(asked: Turn, material: Material) -> str:
@@ -164,7 +174,7 @@ def _back(asked: Turn, credential: Credential, history: History, values: Mapping
         except Failure:
             continue  # the sink's own fault is told already, or the next apply tells it
         sent = Sent(name, sink.place, old.generation, _at(), mark)
-        _note(asked, old.name, lambda h, sent=sent: credentials.delivered(h, sent))
+        _note(asked, old.name, partial(credentials.delivered, sent=sent))
 
 
 def _leave(asked: Turn, name: str, sinks: Iterable[str]) -> list[Diagnostic]:
@@ -177,7 +187,7 @@ def _leave(asked: Turn, name: str, sinks: Iterable[str]) -> list[Diagnostic]:
             told += failure.diagnostics
             continue
         told += [_by_hand(asked.stack, name, step) for step in left]
-        _note(asked, name, lambda h, sink=sink: credentials.taken_back(h, [sink]))
+        _note(asked, name, partial(credentials.taken_back, sinks=[sink]))
     return told
 
 

@@ -61,7 +61,9 @@ class Place:
     def material(self, label: str, name: str = "drone") -> Material:
         value = self.values.get(label, f"secret of {label}")
         fields = {"id": label, "secret": value}
-        return Material("lab", name, label, CredentialKind.APPLICATION_CREDENTIAL, fields, frozenset({"secret"}))
+        return Material(
+            "lab", name, label, CredentialKind.APPLICATION_CREDENTIAL, fields, frozenset({"secret"})
+        )
 
     def turn(self, day: date, declared: dict[str, Credential] | None = None) -> list[str]:
         """A run of a day: what lives is made, then turned. The codes of what it says."""
@@ -73,7 +75,9 @@ class Place:
         found = turning.turn(asked, made)
         if not found:
             known = ledger.load(self.state)
-            ledger.save(self.state, {n: credentials.forgotten(h, self.live(day, DRONE, n)) for n, h in known.items()})
+            ledger.save(
+                self.state, {n: credentials.forgotten(h, self.live(day, DRONE, n)) for n, h in known.items()}
+            )
         return [d.code for d in found]
 
     def live(self, day: date, credential: Credential = DRONE, name: str = "drone") -> list[str]:
@@ -135,7 +139,9 @@ def test_a_turn_and_its_overlap(place: Place) -> None:
         f"drone/{NUMBER}: proven by a login (5 flavors)",
     ]
     place.said.clear()
-    assert place.turn(day(1)) == [] and place.said == [], "a day without a turn delivers nothing, and tries the login"
+    assert place.turn(day(1)) == [] and place.said == [], (
+        "a day without a turn delivers nothing, and tries the login"
+    )
     assert place.history().seen is not None
     assert place.turn(day(10)) == []
     assert place.has["vault"].generation == str(NUMBER + 1)
@@ -248,7 +254,10 @@ def test_several_fail_alone(place: Place) -> None:
     """What fails for one is told of that one; the others are turned."""
     wanted = {"drone": DRONE, "other": DRONE.model_copy(update={"deliver": ["unknown"]}), "third": DRONE}
     assert place.turn(day(0), wanted) == ["undelivered"]
-    assert sorted(name for name, history in ledger.load(place.state).items() if history.proven) == ["drone", "third"]
+    assert sorted(name for name, history in ledger.load(place.state).items() if history.proven) == [
+        "drone",
+        "third",
+    ]
 
 
 def test_values_of_others_turn_when_they_change(place: Place) -> None:
@@ -256,8 +265,12 @@ def test_values_of_others_turn_when_they_change(place: Place) -> None:
     number = NUMBER
 
     def turn(value: str, n: int) -> list[str]:
-        asked = turning.Turn("lab", theirs, place.state, day(n), Ring(b"k" * 32), place.sink, place.canary, place.said.append)
-        given = Material("lab", "drone", "?", CredentialKind.USER, {"password": value}, frozenset({"password"}))
+        asked = turning.Turn(
+            "lab", theirs, place.state, day(n), Ring(b"k" * 32), place.sink, place.canary, place.said.append
+        )
+        given = Material(
+            "lab", "drone", "?", CredentialKind.USER, {"password": value}, frozenset({"password"})
+        )
         return [d.code for d in turning.turn(asked, [given])]
 
     assert turn("one", 0) == [] and place.proven() == [str(number)]

@@ -55,6 +55,10 @@ def start(folders: pytest.TempPathFactory, name: str) -> Iterator[Lab]:
         shutil.copy(stack, root / "stacks")
     shutil.copytree(PROJECT / "users", root / "users")
     (root / "grants.yaml").write_text("version: 1\ngrants: []\n")
+    several = (
+        "version: 1\nsinks: {cirun: {kind: cirun, several: true}}\n"  # no stack here is used with another
+    )
+    (root / "settings.yaml").write_text(several)
     if kept:
         made = Lab(Path(kept) / name, KEPT_PORTS[name])
     else:

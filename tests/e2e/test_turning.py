@@ -178,7 +178,8 @@ def killed_at_each_step(play: Play) -> None:
         day = play.day(92 if step == "deleting user" else 90)
 
         def kill(process: Process, step: str = step) -> None:
-            play.scene.wait(step, lambda: step in process.err or process.child.poll() is not None, pause=0.02)
+            play.scene.wait(step, lambda: step in process.err or process.ended, limit=60, pause=0.02)
+            assert not process.ended, f"ended before {step}:\n{process.err}"
             process.kill(whole=True)
 
         play.rotate(day, code=-signal.SIGKILL, during=kill)
@@ -213,7 +214,14 @@ def revoked_now(play: Play, server: str, second: JSON) -> None:
         mine = boot(play.scene, thief)
         token = thief.session.get_token()
         done = play.run(
-            "revoke-now", f"{TURNING}/cirun", "--terminate", "--yes", "--today", play.day(93), "--format", "json"
+            "revoke-now",
+            f"{TURNING}/cirun",
+            "--terminate",
+            "--yes",
+            "--today",
+            play.day(93),
+            "--format",
+            "json",
         )
         (receipt,) = done.stack(TURNING)["receipts"]
         assert receipt["withdrawn"] == [str(play.number + 3)]
