@@ -91,7 +91,11 @@ def turn(folder: Folder, deployment: Deployment, say: Say) -> Turned:
     """Turn what is due in one stack. Raises Failure, also if more than credentials would change."""
     stack = folder.inventory.stacks[deployment.stack]
     if not kinds.is_deployed(stack):
-        return Turned(deployment, [], own_logins(folder, deployment, say).turn([]))
+        logins = own_logins(folder, deployment, say)
+        told = logins.turn([])
+        if not has_errors(told):
+            logins.retired()
+        return Turned(deployment, [], told)
     saved = _planned(deploy.prepare(folder, deployment, say))
     run = deploy.prepare(replace(folder, clock=saved.made), deployment, say)
     deploy.verify(run, saved)
