@@ -307,6 +307,8 @@ def _settings(files: Mapping[str, bytes], faults: list[Diagnostic]) -> Settings 
 
 def _without_a_secret(d: Diagnostic) -> Diagnostic:
     path = d.path or ()
+    if path[:2] == ("state", "recovery") and path[-1:] == ("recipient",):
+        return _without_an_identity(d, path)
     keys = [index for index, key in enumerate(path) if _SECRET.search(str(key))]
     if not keys:
         return d
@@ -320,6 +322,20 @@ def _without_a_secret(d: Diagnostic) -> Diagnostic:
         detail=f"What stands at {key} is none of the forms that it may have, and may be a secret: it is not shown.",
         hint="say where the secret is to be had, not the secret itself:\ntoken: env GITHUB_TOKEN\n"
         "if it was ever pushed, it is known: revoke it",
+    )
+
+
+def _without_an_identity(d: Diagnostic, path: Path) -> Diagnostic:
+    """What is no public key of age may be the private one."""
+    return Diagnostic(
+        "secret-in-settings",
+        file=d.file,
+        path=path,
+        on_key=True,
+        label="is no public key",
+        detail="What stands at `recipient` is no public key of age, and may be the private one: it is not shown.",
+        hint="write the public key, which begins with age1:\nage-keygen -y FILE-WITH-THE-PRIVATE-KEY\n"
+        "if the private one was ever pushed, it is known: make another pair",
     )
 
 

@@ -34,6 +34,7 @@ PURE = (
     "rules_github",
     "rules_capacity",
     "rules_people",
+    "rules_settings",
     "access",
 )
 

@@ -29,6 +29,7 @@ CORE = [
     "rules_github",
     "rules_capacity",
     "rules_people",
+    "rules_settings",
     "check",
     "edit",
     "access",
