@@ -27,8 +27,8 @@ from cf_infra.files import write
 from cf_infra.github_files import ACCESS, RUNNERS, common, rows
 from cf_infra.keys import Ring, password
 from cf_infra.model import CredentialKind, Inventory, Stack
-from cf_infra.names import prefix
-from cf_infra.openstack import Login, is_sandbox
+from cf_infra.names import is_sandbox, prefix
+from cf_infra.openstack import Login
 from cf_infra.resolve import Resolved, ResolvedStack
 
 FILE = "file"

@@ -25,7 +25,7 @@ from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import digest, write, write_tree
 from cf_infra.kinds import Say
 from cf_infra.model import KeySource
-from cf_infra.openstack import is_sandbox
+from cf_infra.names import is_sandbox
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
 from cf_infra.resolve import ResolvedStack
 from cf_infra.surroundings import Found, Surroundings
@@ -51,7 +51,7 @@ class Run:
         """OpenTofu in the stack's folder, its state and plans encrypted. `words`: what to call addresses."""
         environment = {
             **self.around.environment(),
-            **keys.encryption_environment(self.sources.current, self.deployment.name, os.environ),
+            **keys.encryption_environment(self.sources, self.deployment.name, os.environ),
         }
         return Tofu(
             self.tool,

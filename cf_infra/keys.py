@@ -147,26 +147,32 @@ def password(key: bytes, name: str, generation: int) -> str:
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def encryption_environment(source: KeySource, stack: str, environ: Mapping[str, str]) -> dict[str, str]:
+def encryption_environment(
+    source: KeySource | Sources, stack: str, environ: Mapping[str, str]
+) -> dict[str, str]:
     """What OpenTofu's environment needs to encrypt state and plans of `stack`; holds no secret.
 
-    TF_ENCRYPTION, and for a key command what its password store needs (COMMAND_VARIABLES, as far as set).
+    TF_ENCRYPTION, and for a key command what its password store needs (COMMAND_VARIABLES, as far as set). With a
+    previous key, what was encrypted with that one can be read as well.
     """
-    found = {"TF_ENCRYPTION": _encryption(source, stack)}
-    if isinstance(source, KeyCommand):
+    sources = source if isinstance(source, Sources) else Sources(source)
+    found = {"TF_ENCRYPTION": _encryption(sources, stack)}
+    if any(isinstance(one, KeyCommand) for one in (sources.current, sources.previous)):
         found |= {name: environ[name] for name in COMMAND_VARIABLES if name in environ}
     return found
 
 
-def _encryption(source: KeySource, stack: str) -> str:
-    # The key provider's name becomes part of the state: renaming it would make every state unreadable.
-    # Its command does not, so the clone, the key file and the interpreter may move.
+def _encryption(sources: Sources, stack: str) -> str:
+    # The key provider's name becomes part of the state: renaming it would make every state unreadable, and so would a
+    # second one beside it, for OpenTofu's `fallback`. So one provider knows both keys. Its command is not part of the
+    # state: the clone, the key file and the interpreter may move.
     interpreter = [sys.executable, "-I", "-S", str(Path(keyprovider.__file__).resolve())]
-    reference = (
-        ["file", stack, str(source.path.expanduser().absolute())]
-        if isinstance(source, KeyFile)
-        else ["command", stack, *source.argv]
-    )
+    kind, *rest = _reference(sources.current)
+    if sources.previous is None:
+        reference = [kind, stack, *rest]
+    else:
+        both = (json.dumps(_reference(one)) for one in (sources.current, sources.previous))
+        reference = ["two", stack, *both]
     rule = {"method": "method.aes_gcm.stack", "enforced": True}
     document = {
         "key_provider": {
@@ -177,6 +183,12 @@ def _encryption(source: KeySource, stack: str) -> str:
         "plan": rule,
     }
     return json.dumps(document)
+
+
+def _reference(source: KeySource) -> list[str]:
+    if isinstance(source, KeyFile):
+        return ["file", str(source.path.expanduser().absolute())]
+    return ["command", *source.argv]
 
 
 def _literal(text: str) -> str:
