@@ -15,7 +15,17 @@ from typing import Any
 
 import orjson
 
-from cf_infra import audit_report, kinds, lab, observe_github, observe_openstack, openstack, project, yaml12
+from cf_infra import (
+    audit_report,
+    kinds,
+    lab,
+    observe_github,
+    observe_openstack,
+    openstack,
+    project,
+    state_place,
+    yaml12,
+)
 from cf_infra.access import AccessList, access_text, read_access
 from cf_infra.audit import audit
 from cf_infra.cirun import Cirun
@@ -100,12 +110,13 @@ def run(
         raise Failure(*folder.diagnostics)
     project.chosen(folder.inventory.stacks, [*options.stacks, *options.clouds])
     declared = Declared(folder.inventory, folder.resolved(), options.clouds)
+    beside = state_place.fetched(folder, say)
     look = _Look(options, folder, declared, say)
     look.everywhere(connect, cirun)
     seen = look.seen()
     found = _of_stacks(audit(declared, seen), declared, options.stacks)
     look.remember()
-    told = [_not_audited(one) for one in found if one.kind == "not-audited"]
+    told = [*beside, *(_not_audited(one) for one in found if one.kind == "not-audited")]
     return Outcome(found, look.asked, told, [d for d in folder.diagnostics if d.severity == "warning"])
 
 

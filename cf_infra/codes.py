@@ -253,6 +253,10 @@ CODES: dict[str, Code] = {
         "State was changed elsewhere",
         "What lies beside the state was changed by somebody else since it was read.",
     ),
+    "state-aside": _warning(
+        "Unsent file was overtaken",
+        "A run could not send what lies beside the state, and somebody else wrote it since.",
+    ),
     "state-not-moved": _error(
         "State is not in the bucket yet", "settings.yaml says S3, and a state lies on this machine."
     ),

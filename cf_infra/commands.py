@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cf_infra import deploy, kinds, project, record, rollout, waves
+from cf_infra import deploy, kinds, project, record, rollout, state_place, waves
 from cf_infra.deployment import Deployment, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.parse import GRANTS
@@ -68,6 +69,7 @@ def plan(options: Options, say: Say) -> Outcome:
     if has_errors(folder.diagnostics):
         raise Failure(*folder.diagnostics)
     project.write_build(folder)
+    beside = state_place.fetch_all(folder, say)
     ours = _ours(folder, options, say)
     gone = {} if options.names else _gone(folder, options, say)
     jobs = options.jobs or folder.inventory.settings.jobs
@@ -89,7 +91,7 @@ def plan(options: Options, say: Say) -> Outcome:
     done, failed, interrupted = waves.in_parallel([*ours, *gone], one, jobs)
     planned = [done[name] for name in sorted(done)]
     rows = [_plan_row(p, folder) for p in planned]
-    found = [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
+    found = beside + [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
     text = "".join(_plan_text(p) for p in planned)
     markdown = "\n".join(_plan_markdown(p) for p in planned)
     differences = any(row["add"] + row["change"] + row["replace"] + row["destroy"] for row in rows)
@@ -220,7 +222,9 @@ def apply(options: Options, say: Say) -> Outcome:
             )
         )
     saved = {name: record.load(build, name) for name in names}
-    folders = {name: _folder_of(options, row) for name, row in saved.items()}
+    read = cache(lambda day: project.read(options.root, day))
+    beside = state_place.fetch_all(read(saved[names[0]].day), say)
+    folders = {name: _folder_of(read(row.day), row) for name, row in saved.items()}
     settings = next(iter(folders.values())).inventory.settings
 
     whole = rollout.Rollout(saved, folders, lambda name: _prefixed(say, name), options.jobs or settings.jobs)
@@ -235,21 +239,21 @@ def apply(options: Options, say: Say) -> Outcome:
         }
         for name in names
     ]
-    found = rollout.everything_said(whole)
+    found = [*beside, *rollout.everything_said(whole)]
     text = "".join(_applied_text(done[name]) for name in names if name in done)
     return Outcome(
         rows, text, project.placed(next(iter(folders.values())), found), interrupted=whole.interrupted
     )
 
 
-def _folder_of(options: Options, saved: record.Record) -> Folder:
+def _folder_of(read: Folder, saved: record.Record) -> Folder:
     """The folder as the plan saw it: on the plan's day, with the old stack file where the stack is gone."""
-    folder = replace(project.read(options.root, saved.day), clock=saved.made)
+    folder = replace(read, clock=saved.made)
     if has_errors(folder.diagnostics):
         raise Failure(*folder.diagnostics)
     if saved.stack in folder.inventory.stacks:
         return folder
-    return _with_old_stack(folder, Deployment(options.root, saved.stack, saved.cloud, saved.own))
+    return _with_old_stack(folder, Deployment(read.root, saved.stack, saved.cloud, saved.own))
 
 
 def _applied_text(applied: deploy.Applied) -> str:
@@ -270,4 +274,6 @@ def status(options: Options, live: bool, say: Say) -> Outcome:
     from cf_infra import status as told
 
     folder = project.read(options.root, options.today)
-    return told.status(folder, options.names, live, say)
+    beside = state_place.fetched(folder, say)
+    outcome = told.status(folder, options.names, live, say)
+    return replace(outcome, diagnostics=[*beside, *outcome.diagnostics])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cf_infra import files, inventory, keys, kinds, plan, progress, receipts, record
+from cf_infra import bucket, files, inventory, keys, kinds, plan, progress, receipts, record, state_place
 from cf_infra.deployment import (
     Deployment,
     InventoryFile,
@@ -18,18 +19,19 @@ from cf_infra.deployment import (
     load_inventory,
     load_proven,
     note_begun,
+    resources,
     save_inventory,
     save_proven,
 )
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import digest, write, write_tree
 from cf_infra.kinds import Say
-from cf_infra.model import KeySource
+from cf_infra.model import KeySource, State
 from cf_infra.names import is_sandbox
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
 from cf_infra.resolve import ResolvedStack
 from cf_infra.surroundings import Found, Surroundings
-from cf_infra.tofu import Masker, Tofu, Tool, find
+from cf_infra.tofu import Interrupted, Masker, Tofu, Tool, find
 
 if TYPE_CHECKING:
     from cf_infra.plan import PlanSummary
@@ -52,20 +54,44 @@ class Run:
         environment = {
             **self.around.environment(),
             **keys.encryption_environment(self.sources, self.deployment.name, os.environ),
+            **state_place.login(self._settings, self.deployment.cloud, os.environ),
         }
         return Tofu(
             self.tool,
             self.deployment.build,
             environment,
             progress.teller(self.say, {**self.around.words(), **(words or {})}),
-            masker=Masker(self.around.hidden()),
+            masker=Masker([*self.around.hidden(), *bucket.hidden(os.environ)]),
             root=self.folder.root,
         )
 
     @property
-    def state(self) -> Path:
-        """The file of its state."""
-        return self.deployment.state / "terraform.tfstate"
+    def _settings(self) -> State:
+        return self.folder.inventory.settings.state
+
+    @property
+    def state(self) -> Path | dict[str, str]:
+        """The file of its state, or what OpenTofu's backend in S3 is told."""
+        return state_place.backend(self._settings, self.deployment)
+
+    def share(self) -> None:
+        """Have what lies beside the state where the state is. Call it after each file that must not be lost."""
+        beside = state_place.beside(self.folder, self.deployment, self.say)
+        if beside is not None:
+            beside.send()
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """As `share`, at the end and however it ends; what keeps it from being sent is told besides what failed."""
+        try:
+            yield
+        except (Failure, Interrupted) as stopped:
+            try:
+                self.share()
+            except Failure as failure:
+                stopped.diagnostics.extend(failure.diagnostics)
+            raise
+        self.share()
 
 
 def prepare(folder: Folder, deployment: Deployment, say: Say) -> Run:
@@ -131,8 +157,10 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
     with around.connected() as connection:
         begun = _same_cloud(run, around.identity(connection))
         tofu.init(run.state)
-        tofu.begin(run.state)
-        found = around.look(connection, tofu.show_state(), wish.destroy)
+        if isinstance(run.state, Path):
+            tofu.begin(run.state)
+        state = tofu.show_state()
+        found = around.look(connection, state, wish.destroy)
     if found.claims and not begun:
         raise Failure(_of_another(run, found))
     for note in found.notes:
@@ -141,7 +169,23 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
     deployment.plan.parent.mkdir(parents=True, exist_ok=True)
     run.say("asking OpenTofu for a plan")
     tofu.plan(deployment.plan, destroy=wish.destroy, refresh=wish.refresh, secrets=around.secrets())
-    return _planned(run, tofu, compiled, found, wish)
+    return _planned(run, tofu, compiled, replace(found, told=[*_lost(run, state), *found.told]), wish)
+
+
+def _lost(run: Run, state: Mapping[str, Any]) -> list[Diagnostic]:
+    """A warning if the state is empty, and what the last run left beside it says that it should not be."""
+    known = load_inventory(run.deployment.state)
+    if known is None or any(resources(state.get("values") or {})):
+        return []
+    if not (
+        known.machines or known.project or known.flavors or known.users or known.credentials or known.holds
+    ):
+        return []
+    name = run.deployment.name
+    detail = f"There is no state of `{name}`, and the inventory of {known.applied_at} says that something is deployed."
+    hint = "bring the state back from a backup, or from an older version in the bucket: docs/recovery.md#state-lost\n"
+    hint += "Without one, this plan starts anew: it adopts or removes what it finds by its marks"
+    return [Diagnostic("state-lost", detail=detail, hint=hint)]
 
 
 def _cloud_values(found: Found) -> bytes:
@@ -354,12 +398,13 @@ def take_back_first(run: Run, saved: record.Record) -> record.Record | None:
     write_tree(deployment.build, around.compiled(), keep=KEPT)
     tofu = run.tofu(progress.words_of(saved.summary["items"]))
     tofu.init(run.state)
-    with around.connected() as connection:
+    with run.shared(), around.connected() as connection:
         around.unchanged(connection, saved)
         left = None if saved.destroy else around.less(connection, tofu.show_state())
         if left is None:
             return None
         note_begun(deployment, around.identity(connection))
+        run.share()
         run.say("taking access back before machines go")
         aside = deployment.plan.with_name("first.plan")
         try:
@@ -386,6 +431,11 @@ def _plan_again(run: Run, tofu: Tofu, saved: record.Record, left: Mapping[str, A
 
 def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
     """Apply the saved plan; then ask the cloud what is gone, hand out what is new, write the inventory."""
+    with run.shared():
+        return _apply(run, saved, step)
+
+
+def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
     deployment, around = run.deployment, run.around
     before = load_proven(deployment.state)
     write_tree(deployment.build, around.compiled(), keep=KEPT)
@@ -395,6 +445,7 @@ def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
     with around.connected() as connection:
         around.unchanged(connection, saved)
         note_begun(deployment, around.identity(connection))
+        run.share()
         around.clear(connection, saved, tofu.show_state)
         if step.changes_the_plan and not saved.destroy:
             values = around.withholding(step.withheld, tofu.show_state())

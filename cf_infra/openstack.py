@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from cf_infra.compile import MANAGED_BY
 from cf_infra.diagnostics import Diagnostic, Failure, some
-from cf_infra.names import is_sandbox
+from cf_infra.names import SANDBOX as SANDBOX
+from cf_infra.names import is_sandbox as is_sandbox
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
