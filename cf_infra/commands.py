@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cf_infra import deploy, kinds, project, record, rollout, state_place, waves
+from cf_infra import deploy, kinds, project, record, rollout, sealing, state_place, waves
 from cf_infra.deployment import Deployment, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
+from cf_infra.names import is_sandbox
 from cf_infra.parse import GRANTS
 from cf_infra.project import BUILD, Folder
 
@@ -88,6 +89,7 @@ def plan(options: Options, say: Say) -> Outcome:
         others = frozenset(key for n, keys in lost.items() if n != name for key in keys)
         return deploy.plan_stack(run, deploy.Wish(allowances, others, options.refresh, destroy))
 
+    beside += sealing.findings(folder, sealing.current_key(folder) if _has_shared_key(ours, gone) else None)
     done, failed, interrupted = waves.in_parallel([*ours, *gone], one, jobs)
     planned = [done[name] for name in sorted(done)]
     rows = [_plan_row(p, folder) for p in planned]
@@ -97,6 +99,10 @@ def plan(options: Options, say: Say) -> Outcome:
     differences = any(row["add"] + row["change"] + row["replace"] + row["destroy"] for row in rows)
     placed = project.placed(folder, found)
     return Outcome(rows, text, placed, _warnings(folder), markdown, differences, interrupted)
+
+
+def _has_shared_key(*found: Mapping[str, Deployment]) -> bool:
+    return any(not is_sandbox(d.cloud) for deployments_ in found for d in deployments_.values())
 
 
 def _ours(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
@@ -274,6 +280,6 @@ def status(options: Options, live: bool, say: Say) -> Outcome:
     from cf_infra import status as told
 
     folder = project.read(options.root, options.today)
-    beside = state_place.fetched(folder, say)
+    beside = [*state_place.fetched(folder, say), *sealing.findings(folder)]
     outcome = told.status(folder, options.names, live, say)
     return replace(outcome, diagnostics=[*beside, *outcome.diagnostics])

@@ -111,7 +111,11 @@ def key_sources(folder: Folder, deployment: Deployment) -> keys.Sources:
         own = keys.sandbox_key_file(os.environ)
         before = own.with_name("sandbox.previous.key")
         return keys.Sources(keys.KeyFile(own), keys.KeyFile(before) if before.exists() else None, create=True)
-    state = folder.inventory.settings.state
+    return shared_key_sources(folder.inventory.settings.state)
+
+
+def shared_key_sources(state: State) -> keys.Sources:
+    """Where the keys of all states come from that are not the sandbox's."""
     default = keys.sandbox_key_file(os.environ).with_name("state.key")
     current = _key_source(state.key, "CF_INFRA_KEY_FILE")
     previous = _key_source(state.previous or KeySource(), "CF_INFRA_PREVIOUS_KEY_FILE")

@@ -37,6 +37,7 @@ __all__ = [
     "sandbox_key_file",
     "stack_key",
     "state_key",
+    "store",
 ]
 
 COMMAND_VARIABLES = (
@@ -210,15 +211,50 @@ def _repository(root: Path) -> Path:
     return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
 
 
+def store(path: Path, root: Path, master: bytes) -> bool:
+    """Write a master key to a file of its own, mode 600; False if it is there already.
+
+    Raises Failure: other-key if another one is there, and as `state_key`.
+    """
+    source = KeyFile(path.expanduser())
+    if source.path.exists() or source.path.is_symlink():
+        _same(source, root, master)
+        return False
+    try:
+        _write(_outside(source.path, root), master.hex())
+    except KeyProblem as problem:
+        hint = _way_out(problem.code, source, previous=False)
+        raise Failure(Diagnostic(problem.code, detail=problem.detail, hint=hint)) from None
+    _same(source, root, master)  # somebody may have been faster
+    return True
+
+
+def _same(source: KeyFile, root: Path, master: bytes) -> None:
+    there = state_key(source, root)
+    if there != master:
+        detail = (
+            f"{source.path} has a key of fingerprint {fingerprint(there)}, and it would become one of "
+            f"{fingerprint(master)}. A key is never written over: it may be the only one that reads some state."
+        )
+        hint = (
+            "move it aside, or have it written elsewhere:\ncf-infra state recover --to FILE --identity FILE"
+        )
+        raise Failure(Diagnostic("other-key", detail=detail, hint=hint))
+
+
 def _create(path: Path) -> None:
-    """A new random key. Two runs at once agree on one: only the first link to the name succeeds."""
+    _write(path, secrets.token_hex(32))
+
+
+def _write(path: Path, digits: str) -> None:
+    """Write a key's file, whole or not. Two runs at once agree on one: only the first link to the name succeeds."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
+                file.write(digits + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             with contextlib.suppress(FileExistsError):

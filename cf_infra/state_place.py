@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from cf_infra import kinds
+from cf_infra import kinds, locks, recovery
 from cf_infra.bucket import LOGIN, Bucket, Store, bucket_of
 from cf_infra.compile import store_of
 from cf_infra.deployment import STATE, Deployment, load_inventory
@@ -261,7 +262,7 @@ def fetched(folder: Folder, say: Say) -> list[Diagnostic]:
         return failure.diagnostics
 
 
-def state_names(folder: Folder) -> list[str]:
+def with_state(folder: Folder) -> list[Deployment]:
     """All deployments that have a state, wherever it lies. Raises Failure."""
     names = {
         name for name in _local_names(folder.root) if (folder.root / STATE / name / STATE_FILE).is_file()
@@ -269,7 +270,72 @@ def state_names(folder: Folder) -> list[str]:
     bucket = bucket_of(folder.inventory.settings.state)
     if bucket is not None:
         names |= {name for name, found in _listed(bucket).items() if STATE_FILE in found}
-    return sorted(names)
+    return [_deployment(folder, name) for name in sorted(names)]
+
+
+def _deployment(folder: Folder, name: str) -> Deployment:
+    stack, _, other = name.partition("@")
+    inventory = load_inventory(folder.root / STATE / name)
+    cloud = other or kinds.clouds(folder.inventory).get(stack) or (inventory.cloud if inventory else "")
+    return Deployment(folder.root, stack, cloud, own=not other)
+
+
+def read_state(folder: Folder, deployment: Deployment) -> bytes:
+    """A state as it lies there, encrypted. Raises Failure, OSError."""
+    bucket = bucket_of(folder.inventory.settings.state)
+    if bucket is None or store_of(folder.inventory.settings.state, deployment.cloud) is StateKind.LOCAL:
+        return (deployment.state / STATE_FILE).read_bytes()
+    content, _ = Store(bucket).get(bucket.key(deployment.name, STATE_FILE))
+    return content
+
+
+def made_with(state: bytes) -> str | None:
+    """The fingerprint of the key that a state is encrypted with; None if it does not tell.
+
+    It stands outside the encrypted part, as what our key provider said of itself (`meta` of OpenTofu's encrypted form).
+    """
+    try:
+        told = orjson.loads(b64decode(orjson.loads(state)["meta"]["key_provider.external.stack"]))
+        return str(told["external_data"]["key"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def move(folder: Folder, say: Say) -> list[str]:
+    """Bring local states into the bucket of settings.yaml, with what lies beside them; the names of those moved.
+
+    The encrypted bytes go as they are. Nothing that is there is written over. Raises Failure.
+    """
+    bucket = bucket_of(folder.inventory.settings.state)
+    if bucket is None:
+        detail = "settings.yaml keeps states on this machine."
+        raise Failure(Diagnostic("usage", detail=detail, hint="name a bucket there first: docs/state.md"))
+    moved = []
+    for name in sorted(_local_names(folder.root) - _kept_here(folder)):
+        if (folder.root / STATE / name / STATE_FILE).is_file():
+            say(f"{name}: moving its state to {bucket.where}")
+            _move(folder.root, bucket, name)
+            Beside(folder.root, bucket, name, say).send()
+            moved.append(name)
+    return moved
+
+
+def _move(root: Path, bucket: Bucket, name: str) -> None:
+    path = root / STATE / name / STATE_FILE
+    recovery.restore(path)
+    if recovery.is_cut_off(path):
+        raise Failure(recovery.cut_off(path))
+    pid = locks.holder(path)
+    if pid is not None:
+        detail = f"Process {pid} on this machine works on the state of `{name}`."
+        raise Failure(Diagnostic("state-locked", detail=detail, hint="wait until it has ended, then move it"))
+    key = bucket.key(name, STATE_FILE)
+    if Store(bucket).put(key, path.read_bytes(), None) is None:
+        detail = f"The bucket has another state of `{name}` already, at {key}."
+        hint = "find out which of them is deployed, and put the other one aside"
+        raise Failure(Diagnostic("state-conflict", detail=detail, hint=hint))
+    path.rename(path.with_name(STATE_FILE + ".moved"))
+    path.with_name(STATE_FILE + ".backup").unlink(missing_ok=True)
 
 
 def _listed(bucket: Bucket) -> dict[str, dict[str, str]]:

@@ -60,9 +60,7 @@ class S3:
         """All that the bucket has, by key."""
         client = self.client("s3", self.operator)
         rows = client.list_objects_v2(Bucket=BUCKET).get("Contents", ())
-        return {
-            row["Key"]: client.get_object(Bucket=BUCKET, Key=row["Key"])["Body"].read() for row in rows
-        }
+        return {row["Key"]: client.get_object(Bucket=BUCKET, Key=row["Key"])["Body"].read() for row in rows}
 
     def put(self, key: str, content: bytes) -> None:
         self.client("s3", self.operator).put_object(Bucket=BUCKET, Key=key, Body=content)
@@ -72,7 +70,13 @@ class S3:
 
     def settings(self, prefix: str | None = "states") -> bytes:
         """The part of settings.yaml that names it."""
-        lines = ["state:", "  kind: s3", f"  bucket: {BUCKET}", f"  region: {REGION}", f"  endpoint: {self.url}"]
+        lines = [
+            "state:",
+            "  kind: s3",
+            f"  bucket: {BUCKET}",
+            f"  region: {REGION}",
+            f"  endpoint: {self.url}",
+        ]
         lines += [f"  prefix: {prefix}"] * (prefix is not None)
         return ("\n".join(lines) + "\n").encode()
 
