@@ -70,6 +70,11 @@ def _one(folder: Folder, deployment: Deployment, tool: Tool, say: Say) -> str:
     sources = deploy.key_sources(folder, deployment)
     ring = keys.ring(sources, folder.root, deployment.name)
     place = state_place.backend(folder.inventory.settings.state, deployment)
+    if isinstance(place, Path):
+        if recovery.restore(place):
+            say("its state was cut off by a killed run: its backup is used")
+        if recovery.is_cut_off(place):
+            raise Failure(recovery.cut_off(place))
     made = state_place.made_with(state_place.read_state(folder, deployment))
     if made != ring.fingerprint:
         _ensure_readable(deployment, made, ring)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -15,6 +16,9 @@ from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 from cf_infra.bucket import LOGIN
+from cf_infra.deployment import Deployment
+from cf_infra.model import State, StateKind
+from cf_infra.state_place import backend
 
 BUCKET = "cf-infra-states"
 REGION = "eu-central-1"
@@ -79,6 +83,13 @@ class S3:
         ]
         lines += [f"  prefix: {prefix}"] * (prefix is not None)
         return ("\n".join(lines) + "\n").encode()
+
+    def backend(self, stack: str) -> dict[str, str]:
+        """What `tofu init` is told for the state of a stack."""
+        state = State(kind=StateKind.S3, bucket=BUCKET, region=REGION, endpoint=self.url, prefix="states")
+        found = backend(state, Deployment(Path(), stack, "", own=True))
+        assert isinstance(found, dict)
+        return found
 
 
 def log_in(monkeypatch: pytest.MonkeyPatch, keys: Keys | None) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 from real_tofu import tool_or_skip
 from roots import Runner, write_root
-from s3_standin import S3, log_in, serving
+from s3_standin import BUCKET, S3, log_in, serving
 from test_github_kind import ACCESS, ACCOUNT, DAY, ORG, SETTINGS, TOKEN, entry, grants
 
-from cf_infra import keys
+from cf_infra import keys, locks
 from tests.github import Standin, State
 
 pytestmark = pytest.mark.sandbox  # no OpenStack, but many runs of OpenTofu
@@ -44,6 +49,11 @@ class Machine:
         ran = self.run(*arguments, "--root", str(self.root), *day, "--format", "json")
         assert ran.code == code, ran.out + ran.err
         return dict(ran.json())
+
+    def codes(self, *arguments: str, code: int = 0) -> list[str]:
+        """What is said, without that nobody could recover the key: here that is another test."""
+        told = self(*arguments, code=code)["diagnostics"]
+        return [d["code"] for d in told if d["code"] != "few-recovery-keys"]
 
     def write(self, *entries: str) -> None:
         write_root(self.root, {"grants.yaml": grants(*entries)})
@@ -116,3 +126,120 @@ def test_what_one_applied_the_other_sees_and_changes(world: World) -> None:
     assert world.group() == {"pytorch-cpu-feedstock"}
     world.first.write(ONE)
     assert all(r["items"] == [] for r in world.first("plan")["stacks"])
+
+
+def test_a_second_person_recovers_on_a_new_machine(world: World) -> None:
+    """From the repository, the bucket and one of two recovery keys to an apply that works."""
+    office, vault = (pyrage.x25519.Identity.generate() for _ in range(2))
+    settings = (world.first.root / "settings.yaml").read_bytes()
+    settings += b"  recovery:\n"
+    for name, identity in (("office", office), ("vault", vault)):
+        line = f"    - {{name: {name}, recipient: {identity.to_public()}, holders: [{name}-person]}}\n"
+        settings += line.encode()
+    for machine in (world.first, world.second):
+        write_root(machine.root, {"settings.yaml": settings})
+    planned = world.first("plan")
+    assert [d["code"] for d in planned["diagnostics"]] == ["old-seal"], "nobody could recover it yet"
+    world.first("apply")
+    assert world.first("state", "seal") == {
+        "sealed_for": ["office", "vault"],
+        "fresh": True,
+        "diagnostics": [],
+    }
+    assert world.first("state", "seal")["fresh"] is False
+    digits = world.first.key.read_text().strip()
+    for content in world.s3.objects.values():
+        assert digits.encode() not in content and bytes.fromhex(digits) not in content
+    assert world.first("plan")["diagnostics"] == []
+
+    assert world.second("plan", code=1)["diagnostics"][-1]["code"] == "no-key"
+    mine = world.second.home / "recovery.key"
+    mine.write_text(f"# created: 2026-11-21\n# public key: {vault.to_public()}\n{vault}\n")
+    mine.chmod(0o600)
+    ran = world.second("state", "recover", "--identity", str(mine))
+    assert ran["files"] == [{"file": str(world.second.key), "written": True}]
+    assert world.second.key.read_text() == world.first.key.read_text()
+    assert world.second.key.stat().st_mode & 0o777 == 0o600
+    assert world.second("state", "recover", "--identity", str(mine))["files"][0]["written"] is False
+    assert all(r["items"] == [] for r in world.second("plan")["stacks"])
+    world.second.write(ONE)
+    world.second("plan")
+    (row,) = world.second("apply")["stacks"]
+    assert row["receipts"][0]["grant"] == "llama.cpp-feedstock/gpu-large"
+    assert world.group() == {"pytorch-cpu-feedstock"}
+
+
+def test_a_state_that_is_lost_is_told_and_made_anew(world: World) -> None:
+    world.first("plan")
+    world.first("apply")
+    kept = world.s3.objects["states/access/terraform.tfstate"]
+    world.s3.delete("states/access/terraform.tfstate")
+    assert world.first.codes("plan") == ["state-lost"]
+    world.s3.put("states/access/terraform.tfstate", kept)
+    planned = world.first("plan")
+    assert planned["stacks"][0]["items"] == [], "brought back from a backup"
+    assert world.first.codes("plan") == []
+    world.s3.delete("states/access/terraform.tfstate")
+    world.first("plan")
+    world.first("apply")
+    assert world.group() == {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
+    assert world.first("plan")["stacks"][0]["items"] == [], "what was there is adopted"
+
+
+def test_a_local_state_moves_into_the_bucket(world: World) -> None:
+    machine = world.first
+    shared = (machine.root / "settings.yaml").read_bytes()
+    write_root(machine.root, {"settings.yaml": shared.partition(b"state:")[0]})
+    machine("plan")
+    machine("apply")
+    write_root(machine.root, {"settings.yaml": shared})
+    refused = machine("plan", code=1)["diagnostics"]
+    assert [d["code"] for d in refused] == ["state-not-moved"] and world.s3.objects == {}
+    assert machine("state", "move")["moved"] == ["access"]
+    assert machine("state", "move")["moved"] == []
+    assert all(r["items"] == [] for r in machine("plan")["stacks"])
+    assert "states/access/inventory.json" in world.s3.objects
+    (machine.root / ".state" / "access" / "terraform.tfstate.moved").rename(
+        machine.root / ".state" / "access" / "terraform.tfstate"
+    )
+    world.s3.put("states/access/terraform.tfstate", b"another")
+    assert [d["code"] for d in machine("state", "move", code=1)["diagnostics"]] == ["state-conflict"]
+    assert world.s3.objects["states/access/terraform.tfstate"] == b"another"
+
+
+def test_who_may_not_use_the_bucket_is_told_so(world: World) -> None:
+    world.first("plan")
+    world.first("apply")
+    log_in(world.first.monkeypatch, (world.s3.operator[0], "no-such-secret-of-anybody"))
+    told = world.first("plan", code=1)["diagnostics"]
+    assert [d["code"] for d in told] == ["bucket-refused"]
+    assert "no-such-secret" not in str(told)
+    log_in(world.first.monkeypatch, world.s3.reader)
+    assert world.first("status")["stacks"][0]["stack"] == "access", "who may only read may look"
+    assert world.first.codes("plan", code=1) == ["bucket-refused"], "OpenTofu's lock is written"
+
+
+def test_the_lock_of_a_dead_run_is_broken_and_that_of_another_is_not(world: World) -> None:
+    """OpenTofu's lock in S3 outlives its process: by whom it was taken decides."""
+    world.first("plan")
+    world.first("apply")
+    stack = world.first.root / "build" / "access" / ".terraform"
+    lock = {
+        "ID": "11111111-2222-3333-4444-555555555555",
+        "Operation": "OperationTypePlan",
+        "Info": "",
+        "Who": f"somebody@{socket.gethostname()}",
+        "Version": "1.12.6",
+        "Created": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "Path": f"{BUCKET}/states/access/terraform.tfstate",
+    }
+    world.s3.put("states/access/terraform.tfstate.tflock", json.dumps(lock).encode())
+    told = world.first("plan", code=1)["diagnostics"][0]
+    assert told["code"] == "state-locked" and "force-unlock 11111111" in told["hint"]
+    dead = subprocess.Popen(["true"])
+    with locks.noted(stack, dead.pid, "plan"):
+        note = (stack / f"cf-infra-run-{dead.pid}.json").read_text()
+    dead.wait()
+    (stack / f"cf-infra-run-{dead.pid}.json").write_text(note)
+    assert all(r["items"] == [] for r in world.first("plan")["stacks"])
+    assert "states/access/terraform.tfstate.tflock" not in world.s3.objects
