@@ -24,6 +24,8 @@ BUCKET = "cf-infra-states"
 REGION = "eu-central-1"
 MAY = ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
 """What docs/state.md says that a login has to be allowed."""
+SESSION = botocore.session.get_session()
+"""One for all: it reads what it must know of a service once."""
 Keys = tuple[str, str]
 
 
@@ -40,8 +42,7 @@ class S3:
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = 0  # from here on everybody is asked who he is
 
     def client(self, service: str, keys: Keys) -> Any:
-        session = botocore.session.get_session()
-        return session.create_client(
+        return SESSION.create_client(
             service,
             region_name=REGION,
             endpoint_url=self.url,
