@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +107,23 @@ def log_in(monkeypatch: pytest.MonkeyPatch, keys: Keys | None) -> None:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys[1])
 
 
+@cache
+def _server() -> ThreadedMotoServer:
+    """One for the whole session: to stop one takes half a second."""
+    made = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    made.start()
+    atexit.register(made.stop)
+    return made
+
+
 @contextmanager
 def serving() -> Iterator[S3]:
     """A new, empty one."""
     before = moto_settings.INITIAL_NO_AUTH_ACTION_COUNT
     moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")
     ActionAuthenticatorMixin.request_count = 0
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
+    moto_api_backend.reset()
     try:
-        moto_api_backend.reset()
-        yield S3(f"http://127.0.0.1:{server.get_host_and_port()[1]}")
+        yield S3(f"http://127.0.0.1:{_server().get_host_and_port()[1]}")
     finally:
-        server.stop()
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = before
