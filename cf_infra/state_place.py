@@ -39,10 +39,19 @@ SEAL = "recovery.json"
 """Below .state/ itself: the state's key, encrypted for those who may recover it; and what it was sealed from."""
 UNSENT = ".unsent"
 """How a file of ours ends whose place in the bucket somebody else wrote meanwhile."""
+MANY = 20
+"""Files that take long enough to say so."""
 TOP = ""
 """The name of what belongs to no deployment."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*(@[A-Za-z0-9][A-Za-z0-9_.+-]*)?")
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9@_.+-]*")
+_RECEIPT = re.compile(r"receipts/[A-Za-z0-9][A-Za-z0-9_-]*\.json")
+_SHARED = frozenset(
+    {
+        *("inventory.json", "proven.json", "begun.json", "pull.json", "credentials.json"),
+        *(f"delivered/{name}" for name in (ACCESS, RUNNERS)),
+    }
+)
+"""All that is shared besides receipts: what is not named here stays on the machine, logins above all."""
 
 
 def backend(state: State, deployment: Deployment) -> Path | dict[str, str]:
@@ -80,19 +89,10 @@ def login(state: State, cloud: str, environ: Mapping[str, str]) -> dict[str, str
 
 
 def is_shared(deployment: str, name: str) -> bool:
-    """Does a file below .state/DEPLOYMENT/ lie in the bucket, too? No name that could mean another place does.
-
-    States are OpenTofu's, and logins stay where they were handed out.
-    """
+    """Does a file below .state/DEPLOYMENT/ lie in the bucket, too? The state itself is OpenTofu's."""
     if deployment == TOP:
         return name in (SEALED, SEAL)
-    parts = name.split("/")
-    lists = parts[0] == "delivered" and len(parts) == 2
-    if lists:
-        return parts[1] in (ACCESS, RUNNERS)
-    if not all(_FILE.fullmatch(part) for part in parts):
-        return False
-    return not (parts[0].startswith(STATE_FILE) or parts[0] == "delivered" or name.endswith(UNSENT))
+    return name in _SHARED or _RECEIPT.fullmatch(name) is not None
 
 
 # ------------------------------------------------------------------------------------------------ one folder
@@ -150,10 +150,11 @@ class Beside:
     def send(self) -> None:
         """Have there what is here. Raises Failure("state-conflict") where somebody else wrote since it was fetched."""
         notes, here, conflicts = self._notes(), self._here(), []
-        for name, digest in here.items():
-            tag, known = notes.get(name, (None, None))
-            if known == digest:
-                continue
+        changed = [name for name, digest in here.items() if notes.get(name, ("", ""))[1] != digest]
+        if len(changed) > MANY:
+            self.say(f"sending {len(changed)} files to {self.bucket.where}")
+        for name in changed:
+            tag = notes.get(name, (None, ""))[0]
             content = (self.folder / name).read_bytes()
             written = Store(self.bucket).put(self._key(name), content, tag)
             if written is None:
@@ -354,7 +355,7 @@ def _listed(bucket: Bucket) -> dict[str, dict[str, str]]:
 def _local_names(root: Path) -> set[str]:
     """Folders of .state/ that are of a deployment."""
     folder = root / STATE
-    marks = (STATE_FILE, "begun.json", "inventory.json", NOTES)
+    marks = (STATE_FILE, NOTES, *_SHARED)
     return {
         path.name
         for path in (folder.iterdir() if folder.is_dir() else ())
