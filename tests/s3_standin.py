@@ -56,11 +56,30 @@ class S3:
         iam = self.client("iam", ("root", "root"))
         iam.create_user(UserName=name)
         if may:
-            statement = {"Effect": "Allow", "Action": list(may), "Resource": "*"}
-            policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-            iam.put_user_policy(UserName=name, PolicyName="states", PolicyDocument=policy)
+            self._allow(name, [{"Effect": "Allow", "Action": list(may), "Resource": "*"}])
         made = iam.create_access_key(UserName=name)["AccessKey"]
         return made["AccessKeyId"], made["SecretAccessKey"]
+
+    @contextmanager
+    def refusing(self, key: str) -> Iterator[None]:
+        """Meanwhile nobody may write this object."""
+        allowed = {"Effect": "Allow", "Action": list(MAY), "Resource": "*"}
+        denied = {"Effect": "Deny", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{BUCKET}/{key}"}
+        self._allow("operator", [allowed, denied])
+        try:
+            yield
+        finally:
+            self._allow("operator", [allowed])
+
+    def _allow(self, name: str, statements: list[dict[str, Any]]) -> None:
+        asked, moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = (
+            moto_settings.INITIAL_NO_AUTH_ACTION_COUNT,
+            float("inf"),
+        )
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam = self.client("iam", ("root", "root"))
+        iam.put_user_policy(UserName=name, PolicyName="states", PolicyDocument=policy)
+        moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = asked
 
     @property
     def objects(self) -> dict[str, bytes]:

@@ -16,8 +16,11 @@ from s3_standin import BUCKET, REGION, S3, log_in, serving
 from cf_infra import project, state_place
 from cf_infra.bucket import LARGEST, Bucket, Store, bucket_of
 from cf_infra.compile import store_of
+from cf_infra.complaints import Complaints
 from cf_infra.deployment import Deployment, InventoryFile, save_inventory
 from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.events import Problem
+from cf_infra.mask import Masker
 from cf_infra.model import State, StateKind
 from cf_infra.project import Folder
 from cf_infra.state_place import fetch_all, is_shared
@@ -364,3 +367,37 @@ def test_an_object_that_is_too_large_is_not_taken(s3: S3, monkeypatch: pytest.Mo
     with pytest.raises(Failure) as failure:
         Store(here(s3)).get("x")
     assert failure.value.diagnostics[0].code == "unreadable" and LARGEST > 10
+
+
+# --- what OpenTofu says of a bucket
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (
+            "ListObjectsV2, https response error StatusCode: 404, RequestID: x, HostID: y, NoSuchBucket: ",
+            "no-bucket",
+        ),
+        (
+            "PutObject, https response error StatusCode: 403, RequestID: , api error AccessDenied: ",
+            "bucket-refused",
+        ),
+        (
+            "HeadObject, https response error StatusCode: 403, RequestID: , api error Forbidden: ",
+            "bucket-refused",
+        ),
+        ("GetObject, get identity: get credentials: failed to refresh cached credentials", "bucket-refused"),
+        ("PutObject, https response error StatusCode: 403, api error RequestTimeTooSkewed: ", "clock-wrong"),
+        (
+            'PutObject, exceeded maximum number of attempts, 3, request send failed, Put "http://127.0.0.1:9/b"',
+            "bucket-silent",
+        ),
+        ("PutObject, something that nobody knows", "tofu-failed"),
+    ],
+)
+def test_what_opentofu_says_of_a_bucket_is_told(tmp_path: Path, words: str, code: str) -> None:
+    """In the middle of a run, in its own words (OpenTofu 1.12.6 and aws-sdk-go-v2)."""
+    problem = Problem("error", "Failed to save state", f"failed to upload state: operation error S3: {words}")
+    told = Complaints(tmp_path, tmp_path, Masker()).diagnose(problem)
+    assert told.code == code and words[:20] in told.detail and (told.hint or code == "tofu-failed")

@@ -243,3 +243,27 @@ def test_the_lock_of_a_dead_run_is_broken_and_that_of_another_is_not(world: Worl
     (stack / f"cf-infra-run-{dead.pid}.json").write_text(note)
     assert all(r["items"] == [] for r in world.first("plan")["stacks"])
     assert "states/access/terraform.tfstate.tflock" not in world.s3.objects
+
+
+def test_an_apply_that_fails_is_known_to_the_others(world: World) -> None:
+    """What lies beside the state is sent however a run ends: here GitHub refuses in the middle."""
+    world.first("plan")
+    world.github.fail_next(403, 100, "^POST .*/variables", {"message": "No"})
+    world.first("apply", code=1)
+    inventory = json.loads(world.s3.objects["states/access/inventory.json"])
+    assert inventory["complete"] is False and inventory["holds"]
+    assert (
+        "states/access/begun.json" in world.s3.objects and "states/access/proven.json" not in world.s3.objects
+    )
+
+
+def test_a_bucket_that_is_gone_in_the_middle_loses_no_state(world: World) -> None:
+    """OpenTofu cannot save what it made: it is kept here, and brought home by the next run."""
+    world.first("plan")
+    with world.s3.refusing("states/access/terraform.tfstate"):
+        codes = world.first.codes("apply", code=1)
+    assert "bucket-refused" in codes
+    assert (world.first.root / "build" / "access" / "errored.tfstate").exists()
+    assert all(r["items"] == [] for r in world.first("plan")["stacks"]), "nothing is made twice"
+    assert not (world.first.root / "build" / "access" / "errored.tfstate").exists()
+    assert b'"encrypted_data"' in world.s3.objects["states/access/terraform.tfstate"]
