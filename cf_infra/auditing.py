@@ -109,8 +109,8 @@ def run(
     if has_errors(folder.diagnostics):
         raise Failure(*folder.diagnostics)
     project.chosen(folder.inventory.stacks, [*options.stacks, *options.clouds])
+    folder, beside = state_place.looked_at(folder, say)
     declared = Declared(folder.inventory, folder.resolved(), options.clouds)
-    beside = state_place.fetched(folder, say)
     look = _Look(options, folder, declared, say)
     look.everywhere(connect, cirun)
     seen = look.seen()

@@ -69,8 +69,8 @@ def plan(options: Options, say: Say) -> Outcome:
     folder = replace(project.read(options.root, options.today), clock=now().date())
     if has_errors(folder.diagnostics):
         raise Failure(*folder.diagnostics)
+    folder, beside = state_place.opened(folder, say)
     project.write_build(folder)
-    beside = state_place.fetch_all(folder, say)
     ours = _ours(folder, options, say)
     gone = {} if options.names else _gone(folder, options, say)
     jobs = options.jobs or folder.inventory.settings.jobs
@@ -96,7 +96,9 @@ def plan(options: Options, say: Say) -> Outcome:
     found = beside + [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
     text = "".join(_plan_text(p) for p in planned)
     markdown = "\n".join(_plan_markdown(p) for p in planned)
-    differences = any(row["add"] + row["change"] + row["replace"] + row["destroy"] for row in rows)
+    differences = any(
+        row["add"] + row["change"] + row["replace"] + row["destroy"] + len(row["credentials"]) for row in rows
+    )
     placed = project.placed(folder, found)
     return Outcome(rows, text, placed, _warnings(folder), markdown, differences, interrupted)
 
@@ -184,6 +186,7 @@ def _plan_row(planned: deploy.Planned, folder: Folder) -> dict[str, Any]:
         "review_digest": saved.review_digest,
         "plan_digest": saved.plan_digest,
         "items": saved.summary["items"],
+        "credentials": saved.credentials,
     }
 
 
@@ -192,7 +195,16 @@ def _plan_text(planned: deploy.Planned) -> str:
 
     saved = planned.record
     text = report.terminal(_named(planned), saved.refusals, saved.lost)
+    text += "".join(f"  credential {line}\n" for line in _credential_lines(saved))
     return text + "".join(f"  by hand afterwards: {step}\n" for step in saved.manual) + "\n"
+
+
+def _credential_lines(saved: record.Record) -> list[str]:
+    """One line for each generation that something is to be done about."""
+    found: dict[str, list[str]] = {}
+    for step in saved.credentials:
+        found.setdefault(f"{step['credential']}/{step['generation']}", []).append(step["what"])
+    return [f"{name}: {', '.join(what)}" for name, what in found.items()]
 
 
 def _named(planned: deploy.Planned) -> dict[str, Any]:
@@ -204,7 +216,8 @@ def _plan_markdown(planned: deploy.Planned) -> str:
     from cf_infra import report
 
     text = report.markdown(_named(planned), planned.record.refusals, planned.record.lost)
-    steps = [f"- by hand afterwards: {report.code(step)}\n" for step in planned.record.manual]
+    steps = [f"- credential {report.code(line)}\n" for line in _credential_lines(planned.record)]
+    steps += [f"- by hand afterwards: {report.code(step)}\n" for step in planned.record.manual]
     return text + "".join(["\n", *steps] if steps else [])
 
 
@@ -230,7 +243,7 @@ def apply(options: Options, say: Say) -> Outcome:
     saved = {name: record.load(build, name) for name in names}
     read = cache(lambda day: project.read(options.root, day))
     beside = state_place.fetch_all(read(saved[names[0]].day), say)
-    folders = {name: _folder_of(read(row.day), row) for name, row in saved.items()}
+    folders = {name: _folder_of(project.with_ledgers(read(row.day)), row) for name, row in saved.items()}
     settings = next(iter(folders.values())).inventory.settings
 
     whole = rollout.Rollout(saved, folders, lambda name: _prefixed(say, name), options.jobs or settings.jobs)
@@ -280,6 +293,7 @@ def status(options: Options, live: bool, say: Say) -> Outcome:
     from cf_infra import status as told
 
     folder = project.read(options.root, options.today)
-    beside = [*state_place.fetched(folder, say), *sealing.findings(folder)]
+    folder, fetched = state_place.looked_at(folder, say)
+    beside = [*fetched, *sealing.findings(folder)]
     outcome = told.status(folder, options.names, live, say)
     return replace(outcome, diagnostics=[*beside, *outcome.diagnostics])

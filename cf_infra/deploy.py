@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cf_infra import bucket, files, inventory, keys, kinds, plan, progress, receipts, record, state_place
+from cf_infra import (
+    bucket,
+    files,
+    inventory,
+    keys,
+    kinds,
+    ledger,
+    plan,
+    progress,
+    receipts,
+    record,
+    state_place,
+)
 from cf_infra.deployment import (
     Deployment,
     InventoryFile,
@@ -23,15 +35,18 @@ from cf_infra.deployment import (
     save_inventory,
     save_proven,
 )
-from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.files import digest, write, write_tree
 from cf_infra.kinds import Say
+from cf_infra.logins import Logins
+from cf_infra.material import Material
 from cf_infra.model import KeySource, State
 from cf_infra.names import is_sandbox
+from cf_infra.openstack import Login
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
 from cf_infra.resolve import ResolvedStack
 from cf_infra.surroundings import Found, Surroundings
-from cf_infra.tofu import Interrupted, Masker, Tofu, Tool, find
+from cf_infra.tofu import Masker, Tofu, Tool, find
 
 if TYPE_CHECKING:
     from cf_infra.plan import PlanSummary
@@ -47,6 +62,8 @@ class Run:
     around: Surroundings
     tool: Tool
     sources: keys.Sources
+    ring: keys.Ring = field(repr=False)
+    login: Login | None
     say: Say
 
     def tofu(self, words: Mapping[str, str] | None = None) -> Tofu:
@@ -65,6 +82,20 @@ class Run:
             root=self.folder.root,
         )
 
+    def logins(self) -> Logins:
+        """The stack's credentials."""
+        settings = self.folder.inventory.settings
+        return Logins(
+            self.deployment,
+            self.stack,
+            settings,
+            self.ring,
+            self.login,
+            os.environ,
+            self.folder.today,
+            self.say,
+        )
+
     @property
     def _settings(self) -> State:
         return self.folder.inventory.settings.state
@@ -76,33 +107,24 @@ class Run:
 
     def share(self) -> None:
         """Have what lies beside the state where the state is. Call it after each file that must not be lost."""
-        beside = state_place.beside(self.folder, self.deployment, self.say)
-        if beside is not None:
-            beside.send()
+        state_place.share(self.folder, self.deployment, self.say)
 
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """As `share`, at the end and however it ends; what keeps it from being sent is told besides what failed."""
-        try:
-            yield
-        except (Failure, Interrupted) as stopped:
-            try:
-                self.share()
-            except Failure as failure:
-                stopped.diagnostics.extend(failure.diagnostics)
-            raise
-        self.share()
+    def shared(self) -> AbstractContextManager[None]:
+        """As `share`, at the end and however it ends."""
+        return state_place.sharing(self.folder, self.deployment, self.say)
 
 
 def prepare(folder: Folder, deployment: Deployment, say: Say) -> Run:
     """Everything that can be wrong before anything is done. Raises Failure."""
+    folder = replace(folder, ledgers={**folder.ledgers, deployment.stack: ledger.load(deployment.state)})
     stack = folder.resolved().stacks[deployment.stack]
     tool = kinds.tool_for(stack.stack.kind, find(files.PROJECT))
     login = kinds.login(folder, deployment, stack)
     sources = key_sources(folder, deployment)
     ring = keys.ring(sources, folder.root, deployment.name)
     around = kinds.surroundings(folder, deployment, stack, login, ring, say)
-    return Run(folder, deployment, stack, around, tool, sources, say)
+    cloud = login if isinstance(login, Login) else None
+    return Run(folder, deployment, stack, around, tool, sources, ring, cloud, say)
 
 
 def key_sources(folder: Folder, deployment: Deployment) -> keys.Sources:
@@ -257,6 +279,7 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         seen=found.seen,
         manual=around.by_hand(ended_pairs(run.folder, deployment, wish.destroy)),
         hashes=[list(row) for row in summary.hashes],
+        credentials=[] if wish.destroy else run.logins().steps(),
     )
     record.save(deployment, saved)
     told = [*tofu.warnings, *summary.diagnostics, *found.told, *around.findings(shown)]
@@ -466,17 +489,40 @@ def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
         finally:
             record.discard(deployment)  # done or not, it does not fit the state any more
         after = _note(run, tofu, connection, before, saved, complete=True)
-        told = [] if saved.destroy else around.give(tofu, after)
+        told = [] if saved.destroy else [*around.give(tofu, after), *_turn(run, tofu, after)]
+        run.share()
         if saved.destroy:
             around.withdraw()
         proven = (
             receipts.prove(around, deployment, connection, before, after, saved) if before is not None else []
         )
+        if not saved.destroy and not has_errors(told):
+            run.logins().retired()
+            around.settle(connection)
     left = [fault for receipt in proven for fault in receipt.faults()]
     if left:
         raise Failure(*left)
     save_proven(deployment, after)
+    if has_errors(told):
+        raise Failure(*told)
     return Applied(deployment, int(saved.summary.get("total", 0)), proven, [*tofu.warnings, *told])
+
+
+def values(run: Run) -> list[Material]:
+    """The values of the logins that the last apply left, from the state. Raises Failure."""
+    placed = load_inventory(run.deployment.state)
+    if placed is None:
+        return []
+    write_tree(run.deployment.build, run.around.compiled(), keep=KEPT)
+    tofu = run.tofu()
+    tofu.init(run.state)
+    there = {*placed.users, *placed.credentials}
+    return [m for m in run.around.materials(tofu, placed) if f"{m.name}/{m.generation}" in there]
+
+
+def _turn(run: Run, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:
+    """Deliver and prove what is due."""
+    return run.logins().turn(run.around.materials(tofu, after)) if run.stack.stack.credentials else []
 
 
 def _without(run: Run, withheld: frozenset[str]) -> Run:

@@ -139,7 +139,7 @@ def state_key(source: KeySource, root: Path, *, create: bool = False, previous: 
         ) from None
 
 
-def password(key: bytes, name: str, generation: int) -> str:
+def password(key: bytes, name: str, generation: str) -> str:
     """The password of a cloud user in one rotation period: 43 characters of base64url, 256 bits.
 
     Derived from the stack's key, so that it need not be stored to be known again.

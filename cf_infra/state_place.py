@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,8 @@ from cf_infra.files import write
 from cf_infra.github_files import ACCESS, RUNNERS
 from cf_infra.model import State, StateKind
 from cf_infra.names import is_sandbox
-from cf_infra.project import Folder
+from cf_infra.process import Interrupted
+from cf_infra.project import Folder, with_ledgers
 
 Say = Callable[[str], None]
 
@@ -255,12 +257,40 @@ def fetch_all(folder: Folder, say: Say, *, send: bool = True) -> list[Diagnostic
     return told
 
 
-def fetched(folder: Folder, say: Say) -> list[Diagnostic]:
+def opened(folder: Folder, say: Say) -> tuple[Folder, list[Diagnostic]]:
+    """As `fetch_all`, for commands that change something: the folder with what was fetched, and what has to be said."""
+    told = fetch_all(folder, say)
+    return with_ledgers(folder), told
+
+
+def looked_at(folder: Folder, say: Say) -> tuple[Folder, list[Diagnostic]]:
     """For commands that only look: where the bucket cannot be asked, what this machine knows is better than nothing."""
     try:
-        return fetch_all(folder, say, send=False)
+        told = fetch_all(folder, say, send=False)
     except Failure as failure:
-        return failure.diagnostics
+        told = failure.diagnostics
+    return with_ledgers(folder), told
+
+
+def share(folder: Folder, deployment: Deployment, say: Say) -> None:
+    """Have what lies beside a state where the state is. Call it after each file that must not be lost."""
+    found = beside(folder, deployment, say)
+    if found is not None:
+        found.send()
+
+
+@contextmanager
+def sharing(folder: Folder, deployment: Deployment, say: Say) -> Iterator[None]:
+    """As `share`, at the end and however it ends; what keeps it from being sent is told besides what failed."""
+    try:
+        yield
+    except (Failure, Interrupted) as stopped:
+        try:
+            share(folder, deployment, say)
+        except Failure as failure:
+            stopped.diagnostics.extend(failure.diagnostics)
+        raise
+    share(folder, deployment, say)
 
 
 def with_state(folder: Folder) -> list[Deployment]:
