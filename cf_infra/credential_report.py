@@ -76,7 +76,8 @@ def faults(stack: str, found: Iterable[Mapping[str, Any]], today: date) -> list[
             told.append(Diagnostic("canary-failed", detail=detail, hint=hint, label="does not work", **place))
         left = (date.fromisoformat(row["next"]) - today).days
         if row["proven"] is not None and row["by"] == "others" and left <= SOON:
-            when = f"in {left} days" if left > 0 else "today" if left == 0 else f"{-left} days ago"
+            days = f"{abs(left)} day{'s' * (abs(left) != 1)}"
+            when = f"in {days}" if left > 0 else "today" if left == 0 else f"{days} ago"
             detail = f"The period of `{name}` of `{stack}` ends {when}, and only others can make a new one."
             told.append(Diagnostic("rotation-due", detail=detail, label="wants a new one", **place))
     return told

@@ -668,6 +668,7 @@ class Settings(Frozen):
     thresholds: Thresholds = Thresholds()
     jobs: Annotated[int, Field(ge=1, le=64)] = 4
     image_hosts: list[Line] = Field(default_factory=list)
+    credential_hosts: list[Line] = Field(default_factory=list)
     access_delivery: Annotated[Delivery, Field(strict=False)] = Delivery.PULL_REQUEST
     github: GithubLogin = GithubLogin()
     operators: list[Login] = Field(default_factory=list)

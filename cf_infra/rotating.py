@@ -95,12 +95,20 @@ def turn(folder: Folder, deployment: Deployment, say: Say) -> Turned:
     stack = folder.inventory.stacks[deployment.stack]
     if not kinds.is_deployed(stack):
         with state_place.sharing(folder, deployment, say):
-            return Turned(deployment, [], own_logins(folder, deployment, say).turn([]))
+            return _turned_alone(folder, deployment, say)
     saved = _planned(deploy.prepare(folder, deployment, say))
     run = deploy.prepare(replace(folder, clock=saved.made), deployment, say)
     deploy.verify(run, saved)
     applied = deploy.apply_stack(run, saved)
     return Turned(deployment, applied.receipts, applied.diagnostics)
+
+
+def _turned_alone(folder: Folder, deployment: Deployment, say: Say) -> Turned:
+    logins = own_logins(folder, deployment, say)
+    told = logins.turn([])
+    if not has_errors(told):
+        logins.retired()
+    return Turned(deployment, [], told)
 
 
 def own_logins(folder: Folder, deployment: Deployment, say: Say) -> Logins:

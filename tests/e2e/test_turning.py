@@ -174,7 +174,7 @@ def killed_at_each_step(play: Play) -> None:
     """SIGKILL to all of it while it makes, delivers, proves and retires: the next run ends as if nothing had been."""
     number = play.number + 3
     play.rotate(play.day(62))
-    for step in ("creating user", "delivering to", "proven by", "deleting user"):
+    for step in ("creating user", f"cirun/{number}: delivering", f"cirun/{number}: proven", "deleting user"):
         day = play.day(92 if step == "deleting user" else 90)
 
         def kill(process: Process, step: str = step) -> None:
