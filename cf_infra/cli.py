@@ -310,7 +310,9 @@ def status(
     quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> None:
-    """Show what the last apply left, its age, and what is free. Needs no network without --live.
+    """Show what the last apply left, its age, and what is free.
+
+    Needs no network without --live, but for the bucket where states in S3 are.
 
     \b
     Examples:

@@ -21,7 +21,7 @@ from cf_infra.events import Event
 from cf_infra.keyprovider import fingerprint
 from cf_infra.project import Folder
 from cf_infra.record import discard
-from cf_infra.tofu import LOCK, Masker, Tofu, Tool, find
+from cf_infra.tofu import Masker, Tofu, Tool, find
 
 Say = Callable[[str], None]
 DONE, ALREADY, LEFT = "rewritten", "current", "left"
@@ -130,7 +130,6 @@ def _write(
             alone, Path(aside), environment, tell, masker=Masker(hidden(os.environ)), root=folder.root
         )
         tofu.init(place)
-        Path(aside, LOCK).unlink(missing_ok=True)
         if isinstance(place, Path):
             recovery.need_room(place.parent)
             recovery.back_up(place)

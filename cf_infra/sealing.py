@@ -151,9 +151,17 @@ def _old(detail: str) -> Diagnostic:
 
 
 def current_key(folder: Folder) -> bytes | None:
-    """The current master key, where it is asked for anyway: None if nobody is named to recover it."""
+    """The current master key, to compare with: None if nobody is named to recover it, or if it cannot be had.
+
+    Why it cannot, each stack that needs it says for itself.
+    """
     state = folder.inventory.settings.state
-    return keys.state_key(deploy.shared_key_sources(state).current, folder.root) if state.recovery else None
+    if not state.recovery:
+        return None
+    try:
+        return keys.state_key(deploy.shared_key_sources(state).current, folder.root)
+    except Failure:
+        return None
 
 
 # ------------------------------------------------------------------------------------------------ recover

@@ -94,17 +94,14 @@ class S3:
     def delete(self, key: str) -> None:
         self.client("s3", self.operator).delete_object(Bucket=BUCKET, Key=key)
 
-    def settings(self, prefix: str | None = "states") -> bytes:
-        """The part of settings.yaml that names it."""
-        lines = [
-            "state:",
-            "  kind: s3",
-            f"  bucket: {BUCKET}",
-            f"  region: {REGION}",
-            f"  endpoint: {self.url}",
-        ]
-        lines += [f"  prefix: {prefix}"] * (prefix is not None)
-        return ("\n".join(lines) + "\n").encode()
+    def values(self, prefix: str | None = "states") -> dict[str, str]:
+        """`state` of settings.yaml."""
+        found = {"kind": "s3", "bucket": BUCKET, "region": REGION, "endpoint": self.url}
+        return {**found, "prefix": prefix} if prefix is not None else found
+
+    def settings(self) -> bytes:
+        """The same as text; more of `state` may follow."""
+        return ("state:\n" + "".join(f"  {key}: {value}\n" for key, value in self.values().items())).encode()
 
     def backend(self, stack: str) -> dict[str, str]:
         """What `tofu init` is told for the state of a stack."""
