@@ -7,6 +7,7 @@ fails does not keep the others from being done; it is told, and the command fail
 from __future__ import annotations
 
 import difflib
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ import orjson
 
 from cf_infra import lastmile, project
 from cf_infra.answer import fenced
+from cf_infra.bucket import without_login
 from cf_infra.chain import listed, quote
 from cf_infra.cirun import Cirun
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, printable
@@ -345,6 +347,7 @@ def _run(command: Sequence[str], folder: str) -> None:
             capture_output=True,
             timeout=LONGEST_COMMAND,
             check=False,
+            env=without_login(os.environ),
         )
     except subprocess.TimeoutExpired:
         why = f"did not end within {LONGEST_COMMAND:.0f} s"

@@ -25,6 +25,7 @@ from cf_infra import (
     observe_openstack,
     openstack,
     project,
+    state_place,
     yaml12,
 )
 from cf_infra.access import AccessList, access_text, read_access
@@ -110,13 +111,14 @@ def run(
     if has_errors(folder.diagnostics):
         raise Failure(*folder.diagnostics)
     project.chosen(folder.inventory.stacks, [*options.stacks, *options.clouds])
+    folder, beside = state_place.looked_at(folder, say)
     declared = Declared(folder.inventory, folder.resolved(), options.clouds)
     look = _Look(options, folder, declared, say)
     look.everywhere(connect, cirun)
     seen = look.seen()
     found = _of_stacks(audit(declared, seen), declared, options.stacks)
     look.remember()
-    told = [_not_audited(one) for one in found if one.kind == "not-audited"]
+    told = [*beside, *(_not_audited(one) for one in found if one.kind == "not-audited")]
     told += project.placed(folder, look.broken())
     return Outcome(found, look.asked, told, [d for d in folder.diagnostics if d.severity == "warning"])
 

@@ -10,7 +10,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 
-from cf_infra import rules_capacity, rules_credentials, rules_github, rules_grants, rules_people, rules_stacks
+from cf_infra import (
+    rules_capacity,
+    rules_credentials,
+    rules_github,
+    rules_grants,
+    rules_people,
+    rules_settings,
+    rules_stacks,
+)
 from cf_infra.catalog import catalog
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.model import Inventory
@@ -75,6 +83,10 @@ CHECKS: list[Rule] = [
     rules_people.terms_have_one_version,
     rules_people.terms_are_accepted,
     rules_people.maintainers_still_are,
+    rules_settings.states_have_their_place,
+    rules_settings.keys_have_one_source,
+    rules_settings.recovery_keys_differ,
+    rules_settings.recovery_has_enough_keys,
 ]
 
 PARTLY: dict[Rule, frozenset[str]] = {

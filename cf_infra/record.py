@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from cf_infra.bucket import without_login
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import write
@@ -106,6 +108,7 @@ def head(root: Path) -> str:
             text=True,
             check=False,
             timeout=10,
+            env=without_login(os.environ),
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

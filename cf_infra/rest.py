@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 
 from cf_infra import __version__
+from cf_infra.bucket import without_login
 from cf_infra.diagnostics import Diagnostic, Failure, some
 from cf_infra.files import read_regular, write
 from cf_infra.mask import Masker
@@ -94,7 +95,12 @@ def token_from_command(argv: Sequence[str]) -> Token:
     why = ""
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT, check=False
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=COMMAND_TIMEOUT,
+            check=False,
+            env=without_login(os.environ),
         )
     except subprocess.TimeoutExpired:
         why = f"gave no answer in {COMMAND_TIMEOUT:.0f} s"

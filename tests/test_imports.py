@@ -34,6 +34,7 @@ CORE = [
     "rules_credentials",
     "rules_capacity",
     "rules_people",
+    "rules_settings",
     "check",
     "edit",
     "access",
