@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import orjson
 
@@ -156,6 +157,7 @@ def located(file: str, folder: Path) -> Path:
 # ------------------------------------------------------------------------------------------ Drone's environment
 
 Restart = Callable[[], None]
+_CHANGING = Lock()
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ class ToDroneEnv:
 
     def deliver(self, material: Material) -> None:
         """Put the new value there and restart the server, unless the value is there already."""
-        with handing_over(self.place, material):
+        # One at a time: two credentials of one server are delivered side by side, and change the same file.
+        with handing_over(self.place, material), _CHANGING:
             self._change(material.name, lambda lines: _with_value(lines, material))
 
     def withdraw(self, owner: str, name: str) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +335,18 @@ def test_the_server_is_restarted_when_something_changed_and_only_then(tmp_path: 
     for generation in ("1", "1", "2", "2"):
         target.deliver(made(CredentialKind.DRONE_RPC_SECRET, generation))
     assert log.read_text() == "xx"
+
+
+def test_two_credentials_of_one_server_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    target, path = drone_env(tmp_path, "A=1\n" * 2000)
+    kinds = (CredentialKind.DRONE_RPC_SECRET, CredentialKind.DRONE_TOKEN)
+    for generation in map(str, range(20)):
+        both = [made(kind, generation, username="robot") for kind in kinds]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(target.deliver, both))
+        text = path.read_text()
+        assert both[0].fields["rpc_secret"] in text
+        assert both[1].fields["token"] in text
 
 
 def test_a_restart_that_failed_comes_again(tmp_path: Path) -> None:
