@@ -193,11 +193,12 @@ class ToDroneEnv:
         before = self._read(path)
         after = "\n".join(change(before.split("\n"))).encode()
         if after != before.encode() or path.stat().st_mode & 0o777 != 0o600:
+            owner = _owner(path)
             if self.restart is not None:
                 write(waiting, b"", mode=0o600)
-            owner = path.stat()
             write(path, after, mode=0o600)
-            _give_back(path, owner)
+            if owner.st_uid != os.geteuid():
+                os.chown(path, owner.st_uid, owner.st_gid)
         if self.restart is not None and waiting.exists():
             self.restart()
             waiting.unlink(missing_ok=True)
@@ -218,15 +219,17 @@ class ToDroneEnv:
             ) from None
 
 
-def _give_back(path: Path, before: os.stat_result) -> None:
-    """A file that is replaced belongs to whoever runs this: give it back to whom it belonged."""
-    now = path.stat()
-    if (now.st_uid, now.st_gid) == (before.st_uid, before.st_gid):
-        return
-    try:
-        os.chown(path, before.st_uid, before.st_gid)
-    except OSError as error:
-        raise Failure(disk_fault(error, path)) from None
+def _owner(path: Path) -> os.stat_result:
+    """Whose the file is. Raises Failure where what replaces it would belong to somebody else."""
+    facts = path.stat()
+    if os.geteuid() not in (0, facts.st_uid):
+        detail = (
+            f"The file belongs to another user (number {facts.st_uid}), who could not read what replaces it."
+        )
+        raise Failure(
+            Diagnostic("undelivered", detail=detail, hint="run this as the file's owner, or as root")
+        )
+    return facts
 
 
 _LINE = re.compile(r"^(\s*(?:export\s+)?)(DRONE_RPC_SECRET|DRONE_USER_CREATE)(\s*=\s*)(.*?)\s*$")

@@ -364,6 +364,25 @@ def test_a_restart_that_failed_comes_again(tmp_path: Path) -> None:
     assert not log.exists(), "nothing was waiting any more"
 
 
+def test_the_file_stays_the_servers_own(tmp_path: Path) -> None:
+    """Replaced by another user, it would be one that the server may not read."""
+    target, path = drone_env(tmp_path)
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED: only root can give a file to somebody else")
+    os.chown(path, 4321, 4322)
+    target.deliver(made(CredentialKind.DRONE_RPC_SECRET))
+    assert (path.stat().st_uid, path.stat().st_gid, mode(path)) == (4321, 4322, 0o600)
+
+
+def test_a_file_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, path = drone_env(tmp_path)
+    number = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: number)
+    text = fault(target, made(CredentialKind.DRONE_RPC_SECRET))
+    assert f"belongs to another user (number {number - 1})" in text
+    assert path.read_text() == SERVER
+
+
 def test_an_environment_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     target, path = drone_env(tmp_path)
     path.write_bytes(b"\xff\xfe")
