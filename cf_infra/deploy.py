@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cf_infra import files, inventory, keys, kinds, plan, progress, receipts, record
+from cf_infra import files, inventory, keys, kinds, last_grants, plan, progress, receipts, record
 from cf_infra.deployment import (
     Deployment,
     InventoryFile,
@@ -180,6 +180,10 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
     lost = sorted({*lost_pairs(run.folder, deployment, wish.destroy), *_unlisted(run, shown, found)})
     refusals = [*summary.diagnostics, *_limits(run, summary, shown, found, lost, wish)]
     head = record.head(run.folder.root)
+    ended = ended_pairs(run.folder, deployment, wish.destroy)
+    last = last_grants.ending(run.folder, deployment, ended)
+    ours = last.items() if last_grants.may_ask(run.folder) else []
+    beside = [*found.items, *around.beside(wish.destroy), *ours]
     saved = record.Record(
         stack=run.stack.name,
         cloud=deployment.cloud,
@@ -191,14 +195,14 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         compiled=digest({**compiled, **around.lists()}),
         review_digest=summary.review_digest,
         plan_digest=plan.plan_digest(deployment.plan.read_bytes(), compiled, head),
-        summary=_with(summary.as_json(), [*found.items, *around.beside(wish.destroy)]),
+        summary=_with(summary.as_json(), beside),
         refusals=[[d.code, d.detail, d.hint] for d in refusals],
         lost=lost,
         remove=found.remove,
         strays=found.strays,
         destroy=wish.destroy,
         seen=found.seen,
-        manual=around.by_hand(ended_pairs(run.folder, deployment, wish.destroy)),
+        manual=[*around.by_hand(ended), *last.by_hand(ended, last_grants.planned(ours))],
         hashes=[list(row) for row in summary.hashes],
     )
     record.save(deployment, saved)
@@ -387,6 +391,8 @@ def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
         around.unchanged(connection, saved)
         note_begun(deployment, around.identity(connection))
         around.clear(connection, saved, tofu.show_state)
+        switch = last_grants.Switch(last_grants.planned(saved.summary["items"]), run.say)
+        switch.off()
         if step.changes_the_plan and not saved.destroy:
             values = around.withholding(step.withheld, tofu.show_state())
             _plan_again(run, tofu, saved, values, deployment.plan)
@@ -395,7 +401,7 @@ def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
             tofu.apply(deployment.plan)
         except Failure as failure:
             _note(run, tofu, connection, before, saved, complete=False)
-            raise Failure(*failure.diagnostics, *around.faults(connection)) from None
+            raise Failure(*failure.diagnostics, *around.faults(connection), *switch.faults) from None
         except BaseException:
             _note(run, tofu, connection, before, saved, complete=False)
             raise
@@ -405,14 +411,34 @@ def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
         told = [] if saved.destroy else around.give(tofu, after)
         if saved.destroy:
             around.withdraw()
-        proven = (
-            receipts.prove(around, deployment, connection, before, after, saved) if before is not None else []
-        )
+        proven = _proven(run, connection, before, after, saved, switch) if before is not None else []
     left = [fault for receipt in proven for fault in receipt.faults()]
     if left:
         raise Failure(*left)
     save_proven(deployment, after)
     return Applied(deployment, int(saved.summary.get("total", 0)), proven, [*tofu.warnings, *told])
+
+
+def _proven(
+    run: Run,
+    connection: Any,
+    before: InventoryFile,
+    after: InventoryFile,
+    saved: record.Record,
+    switch: last_grants.Switch,
+) -> list[receipts.Receipt]:
+    """The receipts: what the stack's place says, and Cirun."""
+    folder, deployment, around = run.folder, run.deployment, run.around
+    checks = dict(around.checks(connection, before, after))
+    last = last_grants.ending(folder, deployment, ended_pairs(folder, deployment, saved.destroy))
+    for grant, more in switch.checks(last).items():
+        checks[grant] = [*checks.get(grant, ()), *more]
+
+    def by_hand(grants: Iterable[str]) -> list[str]:
+        its = list(grants)
+        return [*around.by_hand(its), *last.by_hand(its, switch.names)]
+
+    return receipts.prove(checks, by_hand, deployment, saved)
 
 
 def _without(run: Run, withheld: frozenset[str]) -> Run:

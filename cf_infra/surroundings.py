@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cf_infra.diagnostics import Diagnostic
+from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.plan import Divide
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 Check = tuple[str, Callable[[], bool]]
 """A place, and whether what was revoked is still there."""
 JSON = dict[str, Any]
+
+
+class Unanswered(Failure):
+    """A place did not say whether something is still there; of the others that is asked all the same."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class CirunState:
     github: State | None = None
     #: What the next answers are instead, each once: (status, value or bytes).
     faults: list[tuple[int, Any]] = field(default_factory=list)
+    #: Repositories for which a change fails, as often as it is asked for.
+    broken: set[str] = field(default_factory=set)
 
 
 class CirunStandin:
@@ -97,6 +99,8 @@ def _repositories(state: CirunState, _body: Mapping[str, Any]) -> Answer:
 
 def _activate(state: CirunState, body: Mapping[str, Any]) -> Answer:
     name = body["repository"]
+    if name in state.broken:
+        return Answer(500, {"message": "Internal server error"})
     if state.github is not None and state.github.repository(*name.split("/", 1)) is None:
         return Answer(404, {"message": f"Repository {name} not found"})
     state.repositories[name] = body["active"]

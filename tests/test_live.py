@@ -250,10 +250,11 @@ def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.M
     world.numpy.collaborators[alice.id] = "maintain"
     world.grants()
 
-    def settled() -> None:
+    def settled() -> Any:
         world("plan")
-        ran = world.run("apply", "--root", str(world.root))
+        ran = world.run("apply", "--root", str(world.root), "--format", "json")
         assert ran.code == 0 and TOKEN not in ran.out + ran.err, ran.err
+        return ran.json()["stacks"]
 
     def clean() -> None:
         assert world.json("audit")["findings"] == []
@@ -278,7 +279,17 @@ def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.M
 
     request.write_text(REQUEST + "revoke: true\n")
     world("import", "requests", str(request), *known)
-    settled()
+    [applied] = settled()
+    [receipt] = applied["receipts"]
+    assert {place["place"] for place in receipt["gone_from"]} == {
+        "access list, cirun-gpu-large",
+        "Cirun: active for conda-forge/numpy-feedstock",
+    }
+    assert lists(world) == before and not world.is_active
+    clean()
+    assert receipt["manual"] == [
+        "take back the lines in the feedstock, as far as no grant asks for them: cf-infra deactivate numpy"
+    ]
     world("deactivate", "numpy")
     world.merge()
     gone = world.json("explain", "numpy", "gpu-large", "--user", "alice", "--live")
