@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from feedstock_world import LISTS, ORG, STACK, World, entry
 from real_tofu import tool_or_skip
 from roots import write_root
-from test_activation import LISTS, ORG, STACK, World, entry, world
+from test_activation import world
 
-from cf_infra import keys, last_grants, project, rest
+from cf_infra import last_grants, project, rest
 from cf_infra.cirun import ENDPOINT, KEY
 from cf_infra.deployment import Deployment
 from cf_infra.last_grants import Ending, Switch, ending
@@ -244,9 +245,7 @@ def test_an_apply_that_cirun_does_not_answer_fails_and_the_next_one_converges(
     if "github" not in tool_or_skip().locks:
         pytest.skip("The provider integrations/github was not built. Run `make setup`.")
     monkeypatch.setattr(rest, "BACKOFF", (0.0,))
-    key = world.root.parent / "key"
-    monkeypatch.setenv("CF_INFRA_KEY_FILE", str(key))
-    keys.state_key(keys.KeyFile(key), world.root, create=True)
+    monkeypatch.setenv("CF_INFRA_KEY_FILE", world.key())
     world.github.state.add_repository("scipy-feedstock")
     active = world.cirun.state.repositories
     active |= {NUMPY: True, f"{ORG}/scipy-feedstock": True}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from feedstock_world import CONFIG_BEFORE, DAY, LABEL, LISTS, ORG, TOKEN, World, entry
 from real_tofu import tool_or_skip
 from roots import write_root
-from test_activation import CONFIG_BEFORE, DAY, LABEL, LISTS, ORG, TOKEN, World, entry, world
+from test_activation import world
 from test_explain import inert
 
-from cf_infra import keys
 from cf_infra.feedstock import BUILD_CONFIG, CONFIG
 from tests.github.state import Issue
 
@@ -241,9 +241,7 @@ def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.M
     """Somebody who knows the format of requests only; through the real OpenTofu and its provider."""
     if "github" not in tool_or_skip().locks:
         pytest.skip("The provider integrations/github was not built. Run `make setup`.")
-    key = world.root.parent / "key"
-    monkeypatch.setenv("CF_INFRA_KEY_FILE", str(key))
-    keys.state_key(keys.KeyFile(key), world.root, create=True)
+    monkeypatch.setenv("CF_INFRA_KEY_FILE", world.key())
     request = world.root.parent / "request.yml"
     known = ["--requested-by", "alice", "--reason", "CUDA tests", "--request", "https://example.org/1"]
     alice = world.github.state.add_member("alice")
