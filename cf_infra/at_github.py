@@ -129,9 +129,11 @@ class AtGithub:
         found, classes = looked.organisation(), self._classes()
         before = github_look.access_list(connection, self.github.repository)
         after = read_access(wanted[ACCESS], ACCESS) if wanted else AccessList()
+        parts = proposal.parts(connection, self.github.repository, wanted, classes)
         return replace(
             found,
-            items=proposal.items(connection, self.github.repository, wanted, classes),
+            items=[*found.items, *(part.as_json() for part in parts)],
+            parts=parts,
             pairs=(proposal.pairs(before, classes), proposal.pairs(after, classes)),
         )
 

@@ -176,7 +176,7 @@ def _same_cloud(run: Run, cloud_id: str) -> bool:
 def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, wish: Wish) -> Planned:
     deployment, around = run.deployment, run.around
     shown = tofu.show_plan(deployment.plan)
-    summary = _summary(run, tofu, shown)
+    summary = _summary(run, tofu, shown, found.parts)
     lost = sorted({*lost_pairs(run.folder, deployment, wish.destroy), *_unlisted(run, shown, found)})
     refusals = [*summary.diagnostics, *_limits(run, summary, shown, found, lost, wish)]
     head = record.head(run.folder.root)
@@ -210,9 +210,9 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
     return Planned(deployment, saved, told)
 
 
-def _summary(run: Run, tofu: Tofu, shown: Mapping[str, Any]) -> PlanSummary:
+def _summary(run: Run, tofu: Tofu, shown: Mapping[str, Any], beside: Iterable[plan.Part] = ()) -> PlanSummary:
     around = run.around
-    return plan.summarise(shown, run.stack.name, around.owners(), tofu.versions(), around.divide())
+    return plan.summarise(shown, run.stack.name, around.owners(), tofu.versions(), around.divide(), beside)
 
 
 _COUNTED = {"create": "add", "update": "change", "delete": "destroy"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cf_infra.diagnostics import Diagnostic, Failure
-from cf_infra.plan import Divide
+from cf_infra.plan import Divide, Part
 
 if TYPE_CHECKING:
     from cf_infra.deployment import InventoryFile
@@ -35,7 +35,8 @@ class Found:
     items and in words; `remove`: servers (id, name, grant) and `strays`: ids of what a killed run left; `claims`: how
     much of it has our marks and is in no state; `seen`: by what an apply knows that nothing has changed since;
     `told`: findings;
-    `pairs`: those that a list beside OpenTofu opens, before and after.
+    `pairs`: those that a list beside OpenTofu opens, before and after; `parts`: what changes in it, entry by entry,
+    for the review.
     """
 
     values: JSON
@@ -47,6 +48,7 @@ class Found:
     seen: dict[str, str] = field(default_factory=dict)
     told: list[Diagnostic] = field(default_factory=list)
     pairs: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    parts: list[Part] = field(default_factory=list)
 
 
 class Surroundings(Protocol):

@@ -292,10 +292,13 @@ def test_what_has_to_be_made_by_hand_is_said(world: World, break_it: Any, code: 
     assert not any(request.method in ("PUT", "POST", "PATCH", "DELETE") for request in world.github.log)
 
 
-def test_what_somebody_did_to_a_runner_group_is_undone(world: World) -> None:
+@pytest.mark.parametrize("delivery", ["direct", "pull-request"])
+def test_what_somebody_did_to_a_runner_group_is_undone(world: World, delivery: str) -> None:
     """The provider never looks at a group's repositories again; a plan and an apply of ours do."""
     world("plan", "access")
     world("apply", "access")
+    settings = (world.root / "settings.yaml").read_bytes()
+    world.write(settings=settings.replace(b"direct", delivery.encode()))
     group = next(g for g in world.state.groups.values() if g.name == "cf-gpu")
     other = world.state.repository(ORG, "admin-requests")
     mine = world.state.repository(ORG, "llama.cpp-feedstock")
@@ -465,6 +468,8 @@ def test_by_pull_request_the_lists_wait_for_people(world: World) -> None:
     assert "list:.access.yml#pytorch-cpu-feedstock/cirun-gpu-large/pytorch-cpu-feedstock-policy" in {
         item["address"] for item in planned["items"]
     }
+    digest = planned["review_digest"]
+    assert stack(world("plan", "access"), "access")["review_digest"] == digest
     applied = world("apply", "access")
     assert [d["code"] for d in applied["diagnostics"]] == ["pull-request-open"]
     assert world.file(".access.yml") is None, "only people merge it"
@@ -472,7 +477,8 @@ def test_by_pull_request_the_lists_wait_for_people(world: World) -> None:
     assert b"cirun-gpu-large" in proposed[".access.yml"] and b"g4dn" in proposed[".cirun.global.yml"]
     world.merge()
     assert world.file(".access.yml") == proposed[".access.yml"].decode()
-    assert stack(world("plan", "access"), "access")["items"] == []
+    planned = stack(world("plan", "access"), "access")
+    assert planned["items"] == [] and planned["review_digest"] != digest
     world("apply", "access")
 
     world.write(grants=grants(TWO[0]))
