@@ -126,6 +126,7 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
         found = around.look(connection, tofu.show_state(), wish.destroy)
     if found.claims and not begun:
         raise Failure(_of_another(run, found))
+    tofu.lose(found.gone)
     for note in found.notes:
         run.say(note)
     write(deployment.build / CLOUD_VALUES, _cloud_values(found))

@@ -36,7 +36,7 @@ class Found:
     much of it has our marks and is in no state; `seen`: by what an apply knows that nothing has changed since;
     `told`: findings;
     `pairs`: those that a list beside OpenTofu opens, before and after; `parts`: what changes in it, entry by entry,
-    for the review.
+    for the review; `gone`: addresses of the state that are not there any more, which the provider does not notice.
     """
 
     values: JSON
@@ -49,6 +49,7 @@ class Found:
     told: list[Diagnostic] = field(default_factory=list)
     pairs: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
     parts: list[Part] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
 
 
 class Surroundings(Protocol):

@@ -19,7 +19,7 @@ from cf_infra.github_files import rows
 from cf_infra.github_parts import listed
 from cf_infra.rest import Token
 from tests.github import Standin, State
-from tests.github.state import Installation, Secret, Selection
+from tests.github.state import Installation, RunnerGroup, Secret, Selection
 
 pytestmark = pytest.mark.sandbox  # no OpenStack, but some two hundred runs of OpenTofu
 ORG = "conda-forge"
@@ -54,6 +54,11 @@ app:
 offers:
   namespace: {via: app, mode: on-demand}
 """
+KNOWN_FILES = set(
+    """
+    begun.json inventory.json proven.json salt terraform.tfstate terraform.tfstate.backup
+    """.split()
+)
 SETTINGS = b"version: 1\norganisation: conda-forge\naccess_delivery: direct\n"
 REASON = "reason: Builds take long\n    request: https://example.org/1\n    requested_by: somebody\n"
 
@@ -312,9 +317,44 @@ def test_what_somebody_did_to_a_runner_group_is_undone(world: World, delivery: s
     world("apply", "access")
     assert world.group() == {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
     assert stack(world("plan", "access"), "access")["items"] == []
-    del world.state.groups[group.id]
-    told = [d["detail"] for d in world("plan", "access")["diagnostics"] if d["code"] == "changed-by-others"]
-    assert any("cf-gpu was deleted" in detail for detail in told)
+
+
+def test_a_runner_group_that_was_deleted_is_made_anew(world: World) -> None:
+    """The provider never sees that it is gone, and could neither change nor delete it."""
+    world("plan", "access")
+    world("apply", "access")
+
+    def delete(name: str = "cf-gpu") -> None:
+        [number] = [g.id for g in world.state.groups.values() if g.name == name]
+        del world.state.groups[number]
+
+    both = {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
+    delete()
+    planned = world("plan", "access")
+    [told] = [d for d in planned["diagnostics"] if d["code"] == "changed-by-others"]
+    assert "deleted the runner group cf-gpu" in told["detail"]
+    assert {item["action"] for item in stack(planned, "access")["items"]} == {"create"}
+    assert [g.name for g in world.state.groups.values()] == ["Default"], "a plan makes nothing"
+    assert stack(world("plan", "access"), "access")["items"] != [], "a second plan shows it as well"
+    world("apply", "access")
+    assert world.group() == both and stack(world("plan", "access"), "access")["items"] == []
+
+    delete()  # and made by hand once more, with another number
+    other = world.state.repository(ORG, "admin-requests")
+    assert other is not None
+    made = RunnerGroup("selected", {other.id}, id=world.state.number(), name="cf-gpu")
+    world.state.groups[made.id] = made
+    world("plan", "access")
+    world("apply", "access")
+    assert world.group() == both and [g.id for g in world.state.groups.values()][1:] == [made.id]
+
+    delete()  # and not wanted any more
+    world.write(stacks__access=ACCESS.replace(b"  runner_groups: {cf-gpu: {resources: [gpu-large]}}\n", b""))
+    world("plan", "access")
+    world("apply", "access")
+    assert stack(world("plan", "access"), "access")["items"] == []
+    for path in (world.root / ".state").rglob("*"):
+        assert path.name in KNOWN_FILES or path.is_dir() or path.parent.name == "receipts", path
 
 
 def test_a_variable_that_nobody_may_see_is_looked_at(world: World) -> None:
