@@ -357,6 +357,28 @@ def test_a_runner_group_that_was_deleted_is_made_anew(world: World) -> None:
         assert path.name in KNOWN_FILES or path.is_dir() or path.parent.name == "receipts", path
 
 
+@pytest.mark.parametrize("status", [502, 0])
+def test_a_github_that_fails_half_way_leaves_what_the_next_run_mends(world: World, status: int) -> None:
+    """5xx, or no answer at all: what was done is noted, the run fails, and a second plan and apply converge."""
+    world("plan")
+    world.github.fail_next(status, times=99, matching="POST .*/variables|PUT /user/installations")
+    failed = world("apply", code=1)
+    assert {d["code"] for d in failed["diagnostics"]} == {"tofu-failed"}
+    assert [stack(failed, name)["failed"] for name in ("access", "namespace")] == [True, True]
+    assert "cirun-gpu-large" in (world.file(".access.yml") or ""), "the rest was done"
+    held = {row["place"] for row in stack(world("status"), "access")["holds"]}
+    assert held == {"access list", "runner group", "secret"}
+    world.github.faults.clear()
+    assert [i["what"] for i in stack(world("plan"), "access")["items"]] == [
+        "variable CF_GPU_RUNNER",
+        "variable CF_GPU_RUNNER: llama.cpp-feedstock",
+        "variable CF_GPU_RUNNER: pytorch-cpu-feedstock",
+    ]
+    world("apply")
+    assert all(row["items"] == [] for row in world("plan")["stacks"])
+    assert world.chosen(world.app) == {"admin-requests", "llama.cpp-feedstock"}
+
+
 def test_a_variable_that_nobody_may_see_is_looked_at(world: World) -> None:
     """The provider would not see what is added by hand to an empty selection."""
     world.write(grants=grants(entry("pytorch-cpu", "cpu-large")))
