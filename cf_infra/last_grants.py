@@ -26,6 +26,7 @@ from cf_infra.selection import ENDING
 from cf_infra.surroundings import JSON, Check, Unanswered
 
 Say = Callable[[str], None]
+_OFF = "take back Cirun's activation, which no grant asks for any more:"
 ADDRESS = "cirun:"
 """What the addresses of a plan's items begin with."""
 
@@ -51,15 +52,16 @@ class Ending:
         """What is left to people of what `pairs` had: a feedstock's own lines, and Cirun, where it is not in `done`."""
         if not self.answers:
             return []
-        left = {key for name, keys in self.last.items() if name not in done for key in keys}
+        left = {key: name for name, keys in self.last.items() if name not in done for key in keys}
         steps: dict[str, str] = {}
         for key in sorted(pairs, key=lambda key: (key not in left, key)):
             name = key.partition("/")[0]
-            what = ["Cirun's activation"] * (key in left)
-            what += ["the lines in the feedstock"] * name.endswith(ENDING)
-            if what:
-                undo = f"take back {' and '.join(what)}, as far as no grant asks for them:"
+            if name.endswith(ENDING):
+                what = "Cirun's activation and the lines" if key in left else "the lines"
+                undo = f"take back {what} in the feedstock, as far as no grant asks for them:"
                 steps.setdefault(name, f"{undo} cf-infra deactivate {name.removesuffix(ENDING)}")
+            elif key in left:
+                steps.setdefault(name, f"{_OFF} cirun repo remove {left[key]}")
         return [steps[name] for name in sorted(steps)]
 
 

@@ -115,7 +115,7 @@ def test_what_is_left_to_people() -> None:
     assert found.by_hand(pairs, ()) == [
         f"{both}cf-infra deactivate numpy",
         f"{lines}scipy",
-        "take back Cirun's activation, as far as no grant asks for them: cf-infra deactivate tools",
+        f"take back Cirun's activation, which no grant asks for any more: cirun repo remove {ORG}/tools",
     ]
     assert found.by_hand(pairs, found.last) == [f"{lines}numpy", f"{lines}scipy"]
     assert last_grants.planned([*found.items(), {"address": "module.x"}]) == found.last.keys()
@@ -294,6 +294,31 @@ def test_an_apply_that_cirun_does_not_answer_fails_and_the_next_one_converges(
     assert row["items"] == [] and "Cirun's activation" in row["manual"][0]
     [receipt] = apply()["stacks"][0]["receipts"]
     assert receipt["manual"] == row["manual"] and active[f"{ORG}/scipy-feedstock"]
+
+
+@pytest.mark.sandbox  # no OpenStack, but some runs of OpenTofu
+def test_cirun_does_not_wait_for_people_to_merge(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the list goes by pull request it opens the way until somebody merges; Cirun shuts it at once."""
+    if "github" not in tool_or_skip().locks:
+        pytest.skip("The provider integrations/github was not built. Run `make setup`.")
+    monkeypatch.setenv("CF_INFRA_KEY_FILE", world.key())
+    world.cirun.state.repositories[NUMPY] = True
+
+    def settled() -> Any:
+        world("plan")
+        ran = world.run("apply", "--root", str(world.root), "--format", "json")
+        assert ran.code == 0, ran.err
+        found: Any = ran.json()["stacks"]
+        return found[0]
+
+    settled()
+    settings = (world.root / "settings.yaml").read_bytes()
+    write_root(world.root, {"settings.yaml": settings.replace(b"direct", b"pull-request")})
+    world.grants()
+    [receipt] = settled()["receipts"]
+    assert [place["place"] for place in receipt["gone_from"]] == [f"Cirun: active for {NUMPY}"]
+    assert receipt["manual"][0].startswith("merge http") and not world.is_active
+    assert b"numpy" in listed(world), "only people merge it"
 
 
 def listed(world: World) -> bytes:
