@@ -252,7 +252,7 @@ CODES: dict[str, Code] = {
     ),
     "not-proven": _error(
         "Revoked, but not proven",
-        "After a revocation a place could not be asked; the next plan and apply prove it.",
+        "After a revocation a place refused or did not answer; the next plan and apply do the rest and prove it.",
     ),
     "no-repository": _warning(
         "GitHub has no such repository",

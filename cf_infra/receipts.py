@@ -36,12 +36,12 @@ class Receipt:
     unknown: list[str] = field(default_factory=list)
 
     def faults(self) -> list[Diagnostic]:
-        """What is still there, or could not be asked, as errors."""
+        """What is still there, or may be, as errors."""
         return [
             Diagnostic(
                 "not-proven",
-                detail=f"`{self.grant}` was revoked, and whether this is gone could not be asked: {place}",
-                hint="plan and apply again, which does what is missing and proves it",
+                detail=f"`{self.grant}` was revoked, and nothing proves that this is gone: {place}",
+                hint="mend the reason, then plan and apply again:\ncf-infra plan && cf-infra apply",
             )
             for place in self.unknown
         ] + [
