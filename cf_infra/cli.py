@@ -1054,7 +1054,11 @@ def _bug(error: Exception) -> Diagnostic:
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(last.filename).name}:{last.lineno}"
     if os.environ.get("CF_INFRA_TRACEBACK"):
-        sys.stderr.write("".join(traceback.format_exception(error)))
+        # Frames and kinds only: an exception's own words may hold what it stumbled over.
+        told: BaseException | None = error
+        while told is not None:
+            sys.stderr.write(f"Traceback of {type(told).__name__}:\n{''.join(traceback.format_tb(told.__traceback__))}")
+            told = told.__cause__ or told.__context__
     return Diagnostic(
         "bug",
         detail=f"{type(error).__name__} in {where}. This is a bug in cf-infra.",

@@ -111,6 +111,10 @@ ActionsName = Annotated[
 Variable = Annotated[
     str, StringConstraints(pattern=_form(r"^env [A-Z][A-Z0-9_]*$", "it is written env NAME"))
 ]
+VariableName = Annotated[
+    str,
+    _named(r"^[A-Za-z_][A-Za-z0-9_]*$", "names of variables have letters, digits and underscores", 100),
+]
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 NotNegative = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
@@ -452,10 +456,11 @@ class KeySource(Frozen):
 
 
 class State(Frozen):
-    """Where OpenTofu keeps its state."""
+    """Where OpenTofu keeps its state. `holders`: who has the master key, or may use the command that prints it."""
 
     kind: Literal["local"] = "local"
     key: KeySource = KeySource()
+    holders: list[Login] = Field(default_factory=list)
 
 
 class Thresholds(Frozen):
@@ -494,6 +499,7 @@ class Settings(Frozen):
     access_delivery: Annotated[Delivery, Field(strict=False)] = Delivery.PULL_REQUEST
     github: GithubLogin = GithubLogin()
     operators: list[Login] = Field(default_factory=list)
+    command_variables: list[VariableName] = Field(default_factory=list)
     feedstock_token: list[Annotated[list[Line], Field(min_length=1)]] = Field(default_factory=list)
 
 

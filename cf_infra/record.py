@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ import orjson
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import write
+from cf_infra.keyprovider import command_environment
 
 VERSION = 1
 
@@ -101,6 +103,7 @@ def head(root: Path) -> str:
     try:
         done = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "--verify", "-q", "HEAD"],
+            env=command_environment(os.environ),
             capture_output=True,
             text=True,
             check=False,
