@@ -19,6 +19,7 @@ from tests.github.call import Answer
 from tests.github.server import Listener
 from tests.github.service import Request
 from tests.github.state import Issue, Pull, Repository
+from tests.leaks import WATCH
 
 PREFIX = "/api/v1"
 #: The words of the published client's own test.
@@ -43,6 +44,7 @@ class CirunStandin:
 
     def __init__(self, state: CirunState | None = None) -> None:
         self.state = state or CirunState()
+        WATCH.knows("Cirun's key", self.state.key)
         self.log: list[str] = []
         self.violations: list[str] = []
         self._listener = Listener(self._answer, self.violations.append, PREFIX)

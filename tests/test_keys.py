@@ -30,9 +30,11 @@ from cf_infra.keys import (
     stack_key,
     state_key,
 )
+from tests.leaks import WATCH
 
 DIGITS = "0123456789abcdef" * 4
 MASTER = bytes.fromhex(DIGITS)
+WATCH.is_public(DIGITS)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from tests.leaks import WATCH
+
 #: Roles of a repository, weakest first.
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")
 
@@ -243,6 +245,7 @@ class State:
         """A token of somebody: classic with `scopes`, else fine-grained with `permissions`."""
         user = self.user(login) or self.add_user(login)
         classic = frozenset(scopes) if scopes is not None else None
+        WATCH.knows(f"the token of {login}", value)
         self.tokens[value] = Token(user.id, classic, permissions or {})
 
     # ------------------------------------------------------------------------------------------ repositories
