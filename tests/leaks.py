@@ -180,7 +180,7 @@ def may_hold(path: Path, secret: Secret) -> bool:
     if facts.st_mode & 0o077 or not stat.S_ISREG(facts.st_mode):
         return False
     if secret.kind == KEY:
-        return path.read_bytes().strip() == secret.value.strip()
+        return path.read_bytes().strip() in (secret.value, secret.value.hex().encode())
     if secret.kind == LOGIN:
         return path.parent.name == "delivered" and path.suffix == ".json"
     if secret.kind == CLOUD:

@@ -16,6 +16,7 @@ from cf_infra.feedstock import BUILD_CONFIG, CONFIG
 from cf_infra.lastmile import BRANCH
 from tests.github import Standin, State
 from tests.github.state import Issue, Repository
+from tests.leaks import WATCH
 
 ORG = "conda-forge"
 DAY = "2026-06-01"
@@ -254,7 +255,7 @@ def test_a_repository_that_is_no_feedstock_needs_cirun_only(world: World) -> Non
 
 def command(root: Path, name: str, body: str) -> str:
     path = root / name
-    path.write_text(f"#!{sys.executable}\nimport os, sys\n{body}\n")
+    WATCH.holds(path).write_text(f"#!{sys.executable}\nimport os, sys\n{body}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return str(path)
 

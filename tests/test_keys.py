@@ -35,6 +35,7 @@ from tests.leaks import WATCH
 DIGITS = "0123456789abcdef" * 4
 MASTER = bytes.fromhex(DIGITS)
 WATCH.is_public(DIGITS)
+WATCH.is_public(DIGITS[::-1])
 
 
 @pytest.fixture
