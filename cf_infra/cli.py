@@ -1057,7 +1057,9 @@ def _bug(error: Exception) -> Diagnostic:
         # Frames and kinds only: an exception's own words may hold what it stumbled over.
         told: BaseException | None = error
         while told is not None:
-            sys.stderr.write(f"Traceback of {type(told).__name__}:\n{''.join(traceback.format_tb(told.__traceback__))}")
+            sys.stderr.write(
+                f"Traceback of {type(told).__name__}:\n{''.join(traceback.format_tb(told.__traceback__))}"
+            )
             told = told.__cause__ or told.__context__
     return Diagnostic(
         "bug",

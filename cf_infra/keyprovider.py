@@ -42,7 +42,7 @@ BASE_VARIABLES = (
     "no_proxy",
     "all_proxy",
 )
-"""What every program that we start may have of our own environment. The list stands here because this file runs alone."""
+"""What every program that we start may have of our environment. The list stands here because this file runs alone."""
 COMMAND_VARIABLES = (
     "DBUS_SESSION_BUS_ADDRESS",
     "GNUPGHOME",

@@ -36,6 +36,7 @@ __all__ = [
     "state_key",
 ]
 
+
 @dataclass(frozen=True, slots=True)
 class KeyFile:
     """A file outside the repository, mode 600, with 64 hexadecimal digits."""

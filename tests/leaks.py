@@ -214,7 +214,7 @@ def leaks_in(folders: Sequence[Path], secrets: Iterable[Secret], holders: Iterab
 
 
 def secrets_of(folder: Path) -> list[Secret]:
-    """All secrets that can be known from what lies below a folder: keys and what is derived from them, logins, clouds."""
+    """All secrets that can be known from what lies below a folder: keys, what is derived from them, logins, clouds."""
     found: dict[Secret, None] = {}
     numbered = _generations(folder)
     for path in _files(folder):
@@ -293,7 +293,7 @@ class Processes:
 
     arguments: set[tuple[str, bytes]] = field(default_factory=set)
     environments: set[tuple[str, str, bytes]] = field(default_factory=set)
-    seen: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    seen: set[tuple[int, bytes]] = field(default_factory=set)
 
     def started(self, argv: Sequence[bytes], environ: Mapping[str, bytes] | None) -> None:
         """Note a program; `environ`: None where it is none of the product's."""
@@ -326,9 +326,10 @@ class Processes:
                 line = Path(f"/proc/{pid}/cmdline").read_bytes()
                 if pid != root and line != above:  # else it is not yet what it is going to be
                     argv = line.rstrip(b"\0").split(b"\0")
-                    if (pid, line) not in self.seen:
-                        self.seen[(pid, line)] = b""
-                        self.started(argv, _environment(pid) if ours else None)
+                    environ = _environment(pid) if ours and (pid, line) not in self.seen else None
+                    if (pid, line) not in self.seen and environ != {}:  # empty: it is just being started
+                        self.seen.add((pid, line))
+                        self.started(argv, environ)
                     ours = ours or program_of(argv) in ("cf_infra", "cf-infra", "tofu")
                 for task in Path(f"/proc/{pid}/task").iterdir():
                     below = (task / "children").read_bytes().split()
@@ -337,7 +338,9 @@ class Processes:
 
 def _environment(pid: int) -> dict[str, bytes]:
     pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return {os.fsdecode(name): value for name, sign, value in (pair.partition(b"=") for pair in pairs) if sign}
+    return {
+        os.fsdecode(name): value for name, sign, value in (pair.partition(b"=") for pair in pairs) if sign
+    }
 
 
 def program_of(argv: Sequence[bytes]) -> str:

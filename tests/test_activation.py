@@ -281,6 +281,19 @@ def test_the_token_is_made_once_by_the_configured_commands(world: World, tmp_pat
     assert len(log.read_text().splitlines()) == 4
 
 
+def test_a_command_gets_only_what_is_named(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    smithy = command(tmp_path, "smithy", f"open({str(log)!r}, 'w').write(' '.join(sorted(os.environ)))")
+    monkeypatch.setenv("GH_TOKEN", "something-that-conda-smithy-needs")
+    world.settings(f"feedstock_token: [['{smithy}', generate]]\ncommand_variables: [GH_TOKEN, NOT_THERE]\n")
+    world("activate", "numpy")
+    names = set(log.read_text().split())
+    assert {"PATH", "HOME", "GH_TOKEN"} <= names
+    assert not names & {"GITHUB_TOKEN", "CIRUN_API_KEY", "CIRUN_API_ENDPOINT", "NOT_THERE"}
+
+
 @pytest.mark.parametrize(
     ("body", "why"), [(f"print('{TOKEN}'); sys.exit(3)", "exit status 3"), (None, "cannot be started")]
 )

@@ -47,6 +47,7 @@ from tests.leaks import (
     Watch,
     derived,
     leaks_in,
+    program_of,
     secrets_of,
 )
 
@@ -75,7 +76,10 @@ WRITTEN: dict[str, Callable[[str], bytes]] = {
     "JSON": lambda text: json.dumps({"a": [text]}).encode(),
     "JSON by orjson": lambda text: orjson.dumps({text: 1}),
     "JSON as Go writes it": lambda text: (
-        json.dumps(text, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+        json.dumps(text, ensure_ascii=False)
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("&", "\\u0026")
     ).encode(),
     "JSON inside of JSON": lambda text: json.dumps({"log": json.dumps({"password": text})}).encode(),
     "YAML": lambda text: yaml.safe_dump({"password": text}, width=10**9).encode(),
@@ -156,7 +160,9 @@ PLACES: dict[str, Callable[[Path], None]] = {
     "a packed log": lambda folder: (folder / "log.gz").write_bytes(gzip.compress(SECRET.value)) and None,
     "a git object": in_git,
     "a pack of git": lambda folder: in_git(folder, packed=True),
-    "a branch of git": lambda folder: (in_git(folder), git(folder, "branch", SECRET.value.decode()), None)[-1],
+    "a branch of git": lambda folder: (in_git(folder), git(folder, "branch", SECRET.value.decode()), None)[
+        -1
+    ],
 }
 
 
@@ -228,7 +234,10 @@ def looked(*argv: str, environ: dict[str, str] | None = None, below: str = "") -
     child = subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE)
     try:
         end = time.monotonic() + 20
-        while time.monotonic() < end and not any(below in name for name, _ in seen.arguments):
+        wanted = below or Path(argv[0]).name
+        while time.monotonic() < end and not any(
+            program_of(line.split(b"\0")) == wanted for _, line in seen.seen
+        ):
             seen.look(os.getpid())
         for _ in range(20):
             seen.look(os.getpid())
@@ -255,12 +264,12 @@ def test_the_environment_of_what_the_product_starts_is_seen(elsewhere: Path) -> 
     assert not any("cf-infra" in leak.where for leak in found), "what the user gave to it is the user's"
 
 
-def test_programs_that_this_process_starts_for_the_product_are_seen() -> None:
+def test_programs_that_this_process_starts_for_the_product_are_seen(tmp_path: Path) -> None:
     """The session's own watch: each program that cf_infra starts, by Python's own events."""
     from cf_infra import record
 
-    record.head(PROJECT)
-    assert any(program == "git" and b"rev-parse" not in one for program, one in WATCH.processes.arguments)
+    record.head(tmp_path)
+    assert ("git", os.fsencode(tmp_path)) in WATCH.processes.arguments
     assert any(program == "git" and name == "PATH" for program, name, _ in WATCH.processes.environments)
 
 
@@ -282,7 +291,11 @@ offers:
             label: cirun-cpu-lab, flavor: cpu_lab}
 """
 REQUEST = "action: cirun\nfeedstocks: [scipy]\nresources: [gpu-large]\n"
-LIST = "version: 1\npolicies: [{id: a, repo: a-feedstock, roles: [admin]}]\naccess_control: [{resource: x, policies: [a]}]\n"
+LIST = """\
+version: 1
+policies: [{id: a, repo: a-feedstock, roles: [admin]}]
+access_control: [{resource: x, policies: [a]}]
+"""
 
 DRIVEN: dict[str, list[str]] = {
     "check": ["check"],
@@ -328,7 +341,11 @@ class Echo:
     def _answer(self, request: Request) -> tuple[Answer, float]:
         self.asked.append(f"{request.method} {request.target}")
         if request.method == "GET" and request.target.rstrip("/") in ("", "/v3"):
-            version = {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": f"{self.listener.url}/v3/"}]}
+            version = {
+                "id": "v3.14",
+                "status": "stable",
+                "links": [{"rel": "self", "href": f"{self.listener.url}/v3/"}],
+            }
             return Answer(200, {"version": version}), 0.0
         body = request.body.decode("utf-8", "replace")
         said = f"{body} {base64.b64encode(request.body).decode()} {request.headers}"
@@ -353,7 +370,12 @@ class Bench:
         files["grants.yaml"] = "version: 1\ngrants:\n" + entry()
         stacks = {"stacks/somebody.yaml": STACK, "stacks/lists.yaml": LISTS, "stacks/lab.yaml": LAB}
         write_root(self.root, {**{name: text.encode() for name, text in files.items()}, **stacks})
-        auth = {"auth_url": f"{cloud.listener.url}/v3", "username": "u", "password": PASSWORD, "project_name": "p"}
+        auth = {
+            "auth_url": f"{cloud.listener.url}/v3",
+            "username": "u",
+            "password": PASSWORD,
+            "project_name": "p",
+        }
         clouds = base / "clouds.yaml"
         clouds.write_text(yaml.safe_dump({"clouds": {"lab": {"auth": auth}}}, allow_unicode=True))
         clouds.chmod(0o600)
@@ -382,7 +404,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
     tool = tool_or_skip()
     if "github" not in tool.locks:
         pytest.skip("NOT TESTED: the provider integrations/github was not built. Run `make setup`.")
@@ -394,7 +418,7 @@ def bench(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     WATCH.knows("the cloud's password", PASSWORD, CLOUD)
     WATCH.knows("the master key", MASTER.hex())
     logins = {("cirun", number) for number in range(220, 240)} | {("provisioner", 0)}
-    WATCH.secrets |= dict.fromkeys(derived(MASTER, {name: logins for name in ("lab", "lists", "lab@sandbox")}))
+    WATCH.secrets |= dict.fromkeys(derived(MASTER, dict.fromkeys(("lab", "lists", "lab@sandbox"), logins)))
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("CF_INFRA_SANDBOX_DIR", str(tmp_path / "no-sandbox"))
@@ -471,9 +495,7 @@ def test_a_cloud_that_repeats_the_login_is_masked(bench: Bench, status: int) -> 
 
 
 @pytest.mark.parametrize("traceback", [False, True])
-def test_a_crash_shows_no_value(
-    bench: Bench, traceback: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_shows_no_value(bench: Bench, traceback: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the exception stumbled over is in its words and in those of its cause; neither is shown."""
 
     def crash(*_: Any) -> Any:
@@ -529,7 +551,9 @@ def _line(pid: int) -> list[bytes]:
         return []
 
 
-def test_a_command_that_is_interrupted_lets_no_secret_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_is_interrupted_lets_no_secret_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt(TOKEN)
 
