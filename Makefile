@@ -39,7 +39,7 @@ demo: setup ## Grant, apply and revoke real servers in the sandbox on this machi
 # What decides has no cloud in its way: it is covered by the quick tests alone.
 core := access admin_requests answer asked audit audit_cirun audit_github audit_lists audit_openstack audit_report \
         capacity catalog chain changes check codes compile declared diagnostics edit explain feedstock feedstock_yaml \
-        findings github_files github_parts lastmile model names observed orphans parse people plan report resolve rule \
+        findings github_files github_parts holders lastmile model names observed orphans parse people plan report resolve rule \
         rules_capacity rules_github rules_grants rules_people rules_stacks selection steps_grant steps_offer \
         steps_people yaml12
 comma := ,

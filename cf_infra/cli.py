@@ -10,6 +10,7 @@ import itertools
 import os
 import re
 import sys
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -306,6 +307,9 @@ def status(
     root: Root = Path(),
     today: Today = None,
     live: Annotated[bool, typer.Option("--live", help="Ask the cloud, too.")] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Who can use or renew each key, login, sink and contact, instead.")
+    ] = False,
     form: Form = Format.TEXT,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -316,12 +320,32 @@ def status(
     Examples:
       cf-infra status
       cf-infra status quansight-v100 --live
+      cf-infra status --keys
     """
     from cf_infra import commands
 
     console = Console(form, quiet, no_color)
+    if keys:
+        _holders(console, root, _day(today), stacks or (), live)
+        return
     options = commands.Options(root, _day(today), stacks or (), {}, None, {})
     _show(console, commands.status(options, live, console.progress))
+
+
+def _holders(console: Console, root: Path, today: date, stacks: Sequence[str], live: bool) -> None:
+    from cf_infra import holders, project
+
+    if live:
+        raise Failure(Diagnostic("usage", detail="--keys asks no cloud: it says what the files say."))
+    folder = project.read(root, today)
+    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
+    console.stop_on_errors()
+    project.chosen(folder.inventory.stacks, stacks or None)
+    held = holders.holders(folder.inventory, stacks)
+    text = holders.markdown(held) if console.form is Format.MARKDOWN else holders.terminal(held)
+    console.result({"keys": [one.as_json() for one in held]}, text)
+    console.diagnostics(project.placed(folder, holders.findings(held)))
+    console.finish()
 
 
 def _show(console: Console, outcome: Any, detailed: bool = False, next_step: str = "") -> None:

@@ -37,6 +37,7 @@ CORE = [
     "github_files",
     "compile",
     "report",
+    "holders",
     "plan",
     "github_parts",
     "selection",

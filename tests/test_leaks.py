@@ -303,7 +303,7 @@ DRIVEN: dict[str, list[str]] = {
     "plan": ["plan", "plan lists", "plan lab", "plan --cloud lab=sandbox", "plan nothing"],
     "apply": ["apply lists", "apply lab", "apply nothing"],
     "destroy": ["destroy lists", "destroy lab"],
-    "status": ["status", "status lists --live", "status nothing"],
+    "status": ["status", "status lists --live", "status nothing", "status --keys"],
     "export access": ["export access"],
     "import access": ["import access LIST", "import access nothing"],
     "import requests": ["import requests REQUEST --requested-by alice --dry-run", "import requests nothing"],
