@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,9 @@ PRODUCT = str(Path(keyprovider.__file__).resolve().parent) + os.sep
 SHORTEST = 12
 """Bytes. What is shorter turns up by chance, and would be no secret anyway."""
 PAUSE = 0.03
-"""Seconds between two looks at the processes below this one."""
+"""Seconds between two looks at the processes below this one, at least."""
+SHARE = 0.04
+"""Of its time at most, this thread looks; the rest it leaves to the tests."""
 KEY, LOGIN, CLOUD, SERVICE = "key", "login", "cloud", "service"
 """Kinds of secrets: the master key and what is derived to encrypt; what a sink gets; clouds.yaml; a service's token."""
 
@@ -210,15 +213,29 @@ def leaks_in(folders: Sequence[Path], secrets: Iterable[Secret], holders: Iterab
     return sorted(found)
 
 
+def leaks_among(noted: Iterable[tuple[bytes, str]], needles: Needles) -> list[Leak]:
+    """All secrets in texts, each of which comes with where it was."""
+    found = set()
+    with tempfile.TemporaryDirectory() as name:
+        places = {}
+        for number, (text, where) in enumerate(noted):
+            path = Path(name, str(number))
+            path.write_bytes(text)
+            places[path] = where
+        for path in needles.files(Path(name)):
+            found |= {Leak(places[path], secret.name, form) for secret, form in needles.of(path.read_bytes())}
+    return sorted(found)
+
+
 # ---------------------------------------------------------------------------------------------------- secrets
 
 
 def secrets_of(folder: Path) -> list[Secret]:
     """All secrets that can be known from what lies below a folder: keys, what is derived from them, logins, clouds."""
     found: dict[Secret, None] = {}
-    numbered = _generations(folder)
+    deployments = _deployments(folder)
     for path in _files(folder):
-        for secret in _secrets_in(path, numbered):
+        for secret in _secrets_in(path, deployments):
             if len(secret.value) >= SHORTEST:
                 found[secret] = None
     return list(found)
@@ -230,14 +247,14 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (path for name in names if (path := Path(base, name)).is_file() and not path.is_symlink())
 
 
-def _secrets_in(path: Path, numbered: Mapping[str, set[tuple[str, int]]]) -> Iterator[Secret]:
+def _secrets_in(path: Path, deployments: Mapping[Path, dict[str, set[tuple[str, int]]]]) -> Iterator[Secret]:
     with suppress(OSError, ValueError, yaml.YAMLError, AttributeError):
         facts = path.stat()
         if facts.st_size in (64, 65) and not facts.st_mode & 0o077:
             text = path.read_bytes().strip()
             if re.fullmatch(rb"[0-9a-f]{64}", text):
                 yield Secret(f"the key {path.name}", text, KEY)
-                yield from derived(bytes.fromhex(text.decode()), numbered)
+                yield from derived(bytes.fromhex(text.decode()), _nearest(path, deployments))
         elif path.name in ("clouds.yaml", "secure.yaml"):
             for cloud, row in (yaml.safe_load(path.read_text()) or {}).get("clouds", {}).items():
                 for name, value in (row.get("auth") or {}).items():
@@ -261,18 +278,36 @@ def derived(master: bytes, numbered: Mapping[str, set[tuple[str, int]]]) -> Iter
             yield Secret(f"password of {name}/{number} of {deployment}", value, LOGIN)
 
 
-def _generations(folder: Path) -> dict[str, set[tuple[str, int]]]:
-    """Deployments below a folder with the logins that any file names, and those of the neighbouring generations."""
-    logins: set[tuple[str, int]] = set()
-    deployments: set[str] = set()
+def _deployments(folder: Path) -> dict[Path, dict[str, set[tuple[str, int]]]]:
+    """Root folders, each with its deployments and the logins that their files name, a few generations around."""
+    found: dict[Path, dict[str, set[tuple[str, int]]]] = {}
     for path in _files(folder):
-        if path.parent.parent.name in (".state", "build"):
-            deployments.add(path.parent.name)
-        if path.name.endswith((".tfvars.json", "inventory.json", "proven.json", "record.json")):
+        if path.parent.parent.name not in (".state", "build"):
+            continue
+        here = found.setdefault(path.parent.parent.parent, {})
+        logins = here.setdefault(path.parent.name, {(PROVISIONER, 0)})
+        if path.suffix == ".json":
             with suppress(OSError):
                 for name, number in re.findall(rb'"([a-z0-9-]{1,40})/([0-9]{1,6})"', path.read_bytes()):
                     logins |= {(name.decode(), max(0, int(number) + step)) for step in range(-2, 3)}
-    return {name: {*logins, (PROVISIONER, 0)} for name in deployments}
+    for here in found.values():
+        for name, logins in here.items():  # build/ knows the stack, .state/ on which cloud
+            logins |= here.get(name.partition("@")[0], set())
+    return found
+
+
+def _nearest(
+    key: Path, deployments: Mapping[Path, dict[str, set[tuple[str, int]]]]
+) -> dict[str, set[tuple[str, int]]]:
+    """The deployments that lie nearest to a key: those of the same test."""
+    depth = {root: len(os.path.commonpath([key, root])) for root in deployments}
+    most = max(depth.values(), default=0)
+    found: dict[str, set[tuple[str, int]]] = {}
+    for root, own in deployments.items():
+        if depth[root] == most:
+            for name, logins in own.items():
+                found[name] = found.get(name, set()) | logins
+    return found
 
 
 # -------------------------------------------------------------------------------------------------- processes
@@ -303,17 +338,13 @@ class Processes:
             if len(value) >= SHORTEST:
                 self.environments.add((program, name, value))
 
-    def leaks(self, needles: Needles) -> list[Leak]:
-        """The secrets that stood in arguments or in environments that are not for them."""
-        found = set()
-        for program, value in self.arguments:
-            for secret, form in needles.of(value):
-                found.add(Leak(f"arguments of {program}", secret.name, form))
-        for program, name, value in self.environments:
+    def noted(self) -> Iterator[tuple[bytes, str]]:
+        """The arguments, and what stood in environments but is not for them; each with where it was."""
+        for program, value in list(self.arguments):
+            yield value, f"arguments of {program}"
+        for program, name, value in list(self.environments):
             if not any(fnmatch(program, p) and name == n for p, n in MAY_INHERIT):
-                for secret, form in needles.of(value):
-                    found.add(Leak(f"environment of {program}, {name}", secret.name, form))
-        return sorted(found)
+                yield value, f"environment of {program}, {name}"
 
     # --- as the system shows them
 
@@ -401,8 +432,11 @@ class Watch:
         self._thread.start()
 
     def _looking(self) -> None:
-        while not self._over.wait(PAUSE):
+        took = 0.0
+        while not self._over.wait(max(PAUSE, took / SHARE)):
+            began = time.thread_time()
             self.processes.look(os.getpid())
+            took = time.thread_time() - began
 
     def end(self) -> None:
         """Look no more."""
@@ -416,9 +450,9 @@ class Watch:
         secrets = [secret for secret in known if secret.value not in self.public]
         needles = Needles(secrets)
         found = set(leaks_in(folders, secrets, self.holders))
-        for text, where in self._said.items():
-            found |= {Leak(f"said by {where}", secret.name, form) for secret, form in needles.of(text)}
-        return sorted(found | set(self.processes.leaks(needles)))
+        noted = [(text, f"said by {where}") for text, where in list(self._said.items())]
+        found |= set(leaks_among([*noted, *self.processes.noted()], needles))
+        return sorted(found)
 
 
 def told(found: Sequence[Leak], names: Callable[[str], str] = lambda text: text) -> str:

@@ -46,6 +46,7 @@ from tests.leaks import (
     Secret,
     Watch,
     derived,
+    leaks_among,
     leaks_in,
     program_of,
     secrets_of,
@@ -224,6 +225,25 @@ def test_what_a_command_says_is_looked_at(elsewhere: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("how", [("-p", "no:xdist"), ("-n", "1")], ids=["alone", "by a worker"])
+def test_a_session_that_leaks_fails_and_says_where(how: tuple[str, ...], elsewhere: Path) -> None:
+    words = [
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *how,
+        f"--basetemp={elsewhere}/base",
+        "tests/planted.py",
+    ]
+    ran = subprocess.run([sys.executable, *words], cwd=PROJECT, capture_output=True, text=True)
+    assert ran.returncode == 1 and "2 passed, 1 error" in ran.stdout
+    assert "Secrets stand where they must not" in ran.stdout
+    assert "test_a_secret_is_written_down0/log: the planted one, plain" in ran.stdout
+    assert "must-not-stand" not in ran.stdout + ran.stderr
+
+
 # --------------------------------------------------------------------------------------- the watch looks at processes
 
 
@@ -245,7 +265,7 @@ def looked(*argv: str, environ: dict[str, str] | None = None, below: str = "") -
     finally:
         child.kill()
         child.communicate()
-    return seen.leaks(needles)
+    return leaks_among(seen.noted(), needles)
 
 
 def test_a_secret_among_arguments_is_seen() -> None:
