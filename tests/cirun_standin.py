@@ -71,6 +71,8 @@ class CirunStandin:
 
     def _answer(self, request: Request) -> tuple[Answer, float]:
         self.log.append(f"{request.method} {request.target}")
+        if request.target != "/cloud-connect":  # a login is delivered there
+            WATCH.said(f"{request.method} {request.target} to Cirun", request.body.decode("utf-8", "replace"))
         if self.state.faults:
             return Answer(*self.state.faults.pop(0)), 0.0
         if request.headers.get("authorization") != f"Bearer {self.state.key}":

@@ -43,6 +43,11 @@ KEY, LOGIN, CLOUD, SERVICE = "key", "login", "cloud", "service"
 """Kinds of secrets: the master key and what is derived to encrypt; what a sink gets; clouds.yaml; a service's token."""
 
 
+LOGIN_IN_JSON = re.compile(rb'"([a-z0-9-]{1,40})/([0-9]{1,6})(?:\.[0-9]+)?"')
+"""How files name a generation of a login: `cirun/292`, `cirun/292.1`."""
+Logins = set[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Secret:
     """Something that must stand nowhere but where `may_hold` says."""
@@ -185,7 +190,7 @@ def may_hold(path: Path, secret: Secret) -> bool:
     if secret.kind == KEY:
         return path.read_bytes().strip() in (secret.value, secret.value.hex().encode())
     if secret.kind == LOGIN:
-        return path.parent.name == "delivered" and path.suffix == ".json"
+        return path.parent.name == "delivered" and path.suffix == ".json"  # a sink
     if secret.kind == CLOUD:
         return path.name in ("clouds.yaml", "secure.yaml") or any(
             (folder / "sandbox.json").is_file() for folder in path.parents
@@ -247,7 +252,7 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (path for name in names if (path := Path(base, name)).is_file() and not path.is_symlink())
 
 
-def _secrets_in(path: Path, deployments: Mapping[Path, dict[str, set[tuple[str, int]]]]) -> Iterator[Secret]:
+def _secrets_in(path: Path, deployments: Mapping[Path, dict[str, Logins]]) -> Iterator[Secret]:
     with suppress(OSError, ValueError, yaml.YAMLError, AttributeError):
         facts = path.stat()
         if facts.st_size in (64, 65) and not facts.st_mode & 0o077:
@@ -266,7 +271,7 @@ def _secrets_in(path: Path, deployments: Mapping[Path, dict[str, set[tuple[str, 
                     yield Secret(f"{name} delivered as {path.stem}", str(value).encode(), LOGIN)
 
 
-def derived(master: bytes, numbered: Mapping[str, set[tuple[str, int]]]) -> Iterator[Secret]:
+def derived(master: bytes, numbered: Mapping[str, Logins]) -> Iterator[Secret]:
     """What a master key makes for each deployment: `numbered` are its logins with their generations."""
     yield Secret("the master key's bytes", master, KEY)
     for deployment, logins in numbered.items():
@@ -278,31 +283,36 @@ def derived(master: bytes, numbered: Mapping[str, set[tuple[str, int]]]) -> Iter
             yield Secret(f"password of {name}/{number} of {deployment}", value, LOGIN)
 
 
-def _deployments(folder: Path) -> dict[Path, dict[str, set[tuple[str, int]]]]:
+def _deployments(folder: Path) -> dict[Path, dict[str, Logins]]:
     """Root folders, each with its deployments and the logins that their files name, a few generations around."""
-    found: dict[Path, dict[str, set[tuple[str, int]]]] = {}
+    found: dict[Path, dict[str, Logins]] = {}
     for path in _files(folder):
         if path.parent.parent.name not in (".state", "build"):
             continue
         here = found.setdefault(path.parent.parent.parent, {})
-        logins = here.setdefault(path.parent.name, {(PROVISIONER, 0)})
+        logins = here.setdefault(path.parent.name, {(PROVISIONER, "0")})
         if path.suffix == ".json":
             with suppress(OSError):
-                for name, number in re.findall(rb'"([a-z0-9-]{1,40})/([0-9]{1,6})"', path.read_bytes()):
-                    logins |= {(name.decode(), max(0, int(number) + step)) for step in range(-2, 3)}
+                for name, number in re.findall(LOGIN_IN_JSON, path.read_bytes()):
+                    logins |= set(_around(name.decode(), int(number)))
     for here in found.values():
         for name, logins in here.items():  # build/ knows the stack, .state/ on which cloud
             logins |= here.get(name.partition("@")[0], set())
     return found
 
 
-def _nearest(
-    key: Path, deployments: Mapping[Path, dict[str, set[tuple[str, int]]]]
-) -> dict[str, set[tuple[str, int]]]:
+def _around(name: str, number: int) -> Iterator[tuple[str, str]]:
+    """A generation of a login with those before and after it, and those that were made again within a period."""
+    for near in range(max(0, number - 2), number + 3):
+        yield name, str(near)
+        yield from ((name, f"{near}.{again}") for again in (1, 2))
+
+
+def _nearest(key: Path, deployments: Mapping[Path, dict[str, Logins]]) -> dict[str, Logins]:
     """The deployments that lie nearest to a key: those of the same test."""
     depth = {root: len(os.path.commonpath([key, root])) for root in deployments}
     most = max(depth.values(), default=0)
-    found: dict[str, set[tuple[str, int]]] = {}
+    found: dict[str, Logins] = {}
     for root, own in deployments.items():
         if depth[root] == most:
             for name, logins in own.items():

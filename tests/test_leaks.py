@@ -437,7 +437,7 @@ def bench(
     state.add_repository(".cirun")
     WATCH.knows("the cloud's password", PASSWORD, CLOUD)
     WATCH.knows("the master key", MASTER.hex())
-    logins = {("cirun", number) for number in range(220, 240)} | {("provisioner", 0)}
+    logins = {("cirun", str(number)) for number in range(220, 240)} | {("provisioner", "0")}
     WATCH.secrets |= dict.fromkeys(derived(MASTER, dict.fromkeys(("lab", "lists", "lab@sandbox"), logins)))
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
