@@ -10,7 +10,6 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -326,13 +325,13 @@ def status(
 
     console = Console(form, quiet, no_color)
     if keys:
-        _holders(console, root, _day(today), stacks or (), live)
+        _holders(console, root, _day(today), stacks, live)
         return
     options = commands.Options(root, _day(today), stacks or (), {}, None, {})
     _show(console, commands.status(options, live, console.progress))
 
 
-def _holders(console: Console, root: Path, today: date, stacks: Sequence[str], live: bool) -> None:
+def _holders(console: Console, root: Path, today: date, stacks: list[str] | None, live: bool) -> None:
     from cf_infra import holders, project
 
     if live:
@@ -340,8 +339,8 @@ def _holders(console: Console, root: Path, today: date, stacks: Sequence[str], l
     folder = project.read(root, today)
     console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
     console.stop_on_errors()
-    project.chosen(folder.inventory.stacks, stacks or None)
-    held = holders.holders(folder.inventory, stacks)
+    project.chosen(folder.inventory.stacks, stacks)
+    held = holders.holders(folder.inventory, stacks or ())
     text = holders.markdown(held) if console.form is Format.MARKDOWN else holders.terminal(held)
     console.result({"keys": [one.as_json() for one in held]}, text)
     console.diagnostics(project.placed(folder, holders.findings(held)))
