@@ -30,6 +30,7 @@ from cf_infra.github_files import (
 )
 from cf_infra.github_login import GithubLogin
 from cf_infra.github_parts import APP, FILE, GROUP, SECRET, SORTS, VARIABLE, Divider
+from cf_infra.material import Material
 from cf_infra.model import Delivery, GithubAccess, Kind
 from cf_infra.plan import Divide
 from cf_infra.project import CLOUD_VALUES, Folder
@@ -321,6 +322,14 @@ class AtGithub:
     def _propose(self, wanted: Mapping[str, bytes]) -> list[Diagnostic]:
         with self.connected() as github:
             return proposal.propose(github, self.deployment, self.github.repository, wanted, self._classes())
+
+    def materials(self, tofu: Tofu, after: InventoryFile) -> list[Material]:
+        """GitHub makes no logins for us."""
+        del tofu, after
+        return []
+
+    def settle(self, connection: Any) -> None:
+        """Nothing at GitHub comes from the master key."""
 
     def withdraw(self) -> None:
         """Propose that the lists go, where they came by pull request."""

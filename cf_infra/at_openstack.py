@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cf_infra import (
@@ -21,9 +22,12 @@ from cf_infra import (
     strays,
 )
 from cf_infra.compile import PROVISIONER, compile_stack, values
+from cf_infra.credentials import Generation
 from cf_infra.deployment import Deployment, InventoryFile
 from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.material import Material
 from cf_infra.model import CredentialKind, Rights
+from cf_infra.names import prefix
 from cf_infra.openstack import Login, is_sandbox
 from cf_infra.project import Folder
 from cf_infra.record import Record
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
 
 Say = Callable[[str], None]
+SECRET = frozenset({"password", "application_credential_secret"})
+"""The parts of a login that no output may show."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class AtOpenstack:
     deployment: Deployment
     stack: ResolvedStack
     login: Login
-    key: bytes
+    ring: keys.Ring
     say: Say
 
     @property
@@ -58,15 +64,42 @@ class AtOpenstack:
         """Are project, flavors and quotas ours to make?"""
         return self.stack.stack.rights is Rights.ADMIN
 
+    def _made(self, kind: CredentialKind) -> list[Generation]:
+        return [
+            g
+            for g in self.stack.generations.values()
+            if g.credential.kind is kind and not g.credential.source
+        ]
+
     def passwords(self) -> dict[str, str]:
         """The passwords that the cloud insists on; derived, so that they are stored nowhere."""
         if not self.admin:
             return {}
-        users = [g for g in self.stack.generations.values() if g.credential.kind is CredentialKind.USER]
-        derived = {
-            g.key: keys.password(self.key, g.name, g.number) for g in users if g.credential.source is None
-        }
-        return {PROVISIONER: keys.password(self.key, PROVISIONER, 0), **derived}
+        users = {g.address: self._password(g) for g in self._made(CredentialKind.USER)}
+        return {PROVISIONER: self._own_password(self._own_key), **users}
+
+    def _password(self, generation: Generation) -> str:
+        return keys.password(self.ring.of(generation.key), generation.name, generation.label)
+
+    @staticmethod
+    def _own_password(key: bytes) -> str:
+        return keys.password(key, PROVISIONER, "0")
+
+    @cached_property
+    def _own_key(self) -> bytes:
+        """The key that the provisioner's password comes from: the one before, until `settle` has changed it."""
+        before = self.ring.previous
+        if before is None or not self._logs_in(self._own_password(before)):
+            return self.ring.current
+        return before
+
+    def _logs_in(self, password: str) -> bool:
+        user = values(self.stack)["project"]
+        tenant = openstack.as_user(
+            self.login, {"username": user["user_name"], "project_name": user["name"]}, password
+        )
+        with tenant, openstack.explained(self.login.cloud, self.login.auth_url):
+            return openstack.works(tenant)
 
     def environment(self) -> dict[str, str]:
         """Where clouds.yaml is."""
@@ -224,11 +257,56 @@ class AtOpenstack:
         ]
 
     def give(self, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:
-        """Hand out the lists and the logins that were made."""
+        """Hand out the lists."""
+        del tofu, after
+        delivery.give(self.deployment, self.folder.resolved(), self.folder.inventory)
+        return []
+
+    def materials(self, tofu: Tofu, after: InventoryFile) -> list[Material]:
+        """Users with their passwords, and application credentials, as their users need them to log in."""
+        where = {"auth_url": self.login.auth_url, "network": f"{prefix(self.stack.name)}-net"}
+        users = [
+            self._material(
+                g,
+                {
+                    "username": f"{prefix(self.stack.name)}-{g.name}-{g.label}",
+                    "password": self._password(g),
+                    "project_id": after.project or "",
+                    "domain_id": "default",
+                    **where,
+                },
+            )
+            for g in self._made(CredentialKind.USER)
+        ]
         made = tofu.output()["credentials"]["value"] if after.credentials else {}
-        folder = self.folder
-        resolved = folder.resolved()
-        return delivery.give(self.deployment, resolved, folder.inventory, after, self.login, self.key, made)
+        return users + [
+            self._material(
+                g,
+                {
+                    "application_credential_id": made[g.address]["id"],
+                    "application_credential_secret": made[g.address]["secret"],
+                    **where,
+                },
+            )
+            for g in self._made(CredentialKind.APPLICATION_CREDENTIAL)
+            if g.address in made
+        ]
+
+    def _material(self, generation: Generation, fields: dict[str, str]) -> Material:
+        kind = generation.credential.kind
+        return Material(
+            self.stack.name, generation.name, generation.label, kind, fields, SECRET & fields.keys()
+        )
+
+    def settle(self, connection: Any) -> None:
+        """The provisioner gets a password from the present master key."""
+        if not self.admin or self._own_key == self.ring.current:
+            return
+        name = values(self.stack)["project"]["user_name"]
+        with openstack.explained(self.login.cloud, self.login.auth_url):
+            user = connection.identity.find_user(name, ignore_missing=False, domain_id="default")
+            connection.identity.update_user(user, password=self._own_password(self.ring.current))
+        self.say(f"{name} has a password from the present key")
 
     def withdraw(self) -> None:
         """Take the delivered files away."""
@@ -253,5 +331,5 @@ def _notes(servers: orphans.Orphans, astray: list[strays.Stray]) -> list[str]:
 
 def _items(servers: orphans.Orphans, astray: list[strays.Stray]) -> list[JSON]:
     rows = [(f"orphan:{s.id}", f"server {s.name} ({why})", [s.grant]) for s, why in servers.remove]
-    rows += [(f"stray:{s.id}", f"{s.what}, which is in no state", []) for s in astray]
+    rows += [(s.address, f"{s.what}, which is in no state", []) for s in astray]
     return [{"address": a, "action": "delete", "what": w, "grants": g} for a, w, g in rows]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 
-from cf_infra import rules_capacity, rules_github, rules_grants, rules_people, rules_stacks
+from cf_infra import rules_capacity, rules_credentials, rules_github, rules_grants, rules_people, rules_stacks
 from cf_infra.catalog import catalog
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.model import Inventory
@@ -42,6 +42,12 @@ CHECKS: list[Rule] = [
     rules_stacks.images_stay_inside,
     rules_stacks.networks_are_exact,
     rules_stacks.credentials_can_be_made,
+    rules_stacks.overlaps_outlast_jobs,
+    rules_credentials.credentials_fit_the_stack,
+    rules_credentials.credentials_are_complete,
+    rules_credentials.sinks_are_there,
+    rules_credentials.sinks_take_the_kind,
+    rules_credentials.sinks_hold_one,
     rules_stacks.via_and_mode_go_together,
     rules_stacks.offers_are_complete,
     rules_stacks.offers_name_what_is_there,
@@ -77,6 +83,10 @@ PARTLY: dict[Rule, frozenset[str]] = {
     rules_stacks.images_stay_inside: frozenset(),
     rules_stacks.networks_are_exact: frozenset({"network"}),
     rules_stacks.credentials_can_be_made: frozenset(),
+    rules_credentials.credentials_fit_the_stack: frozenset(),
+    rules_credentials.credentials_are_complete: frozenset(),
+    rules_credentials.sinks_are_there: frozenset(),
+    rules_credentials.sinks_take_the_kind: frozenset(),
     rules_stacks.via_and_mode_go_together: frozenset(),
     rules_stacks.offers_are_complete: frozenset(),
     rules_stacks.offers_name_what_is_there: frozenset({"hosts", "images"}),

@@ -120,6 +120,10 @@ class Cirun:
         """The clouds that Cirun is connected to. Its client does not show their form: JSON as it came."""
         return self.service.ask("GET", "/cloud-connect").value
 
+    def connect(self, cloud: str, credentials: Mapping[str, str]) -> None:
+        """Have Cirun make machines at a kind of cloud with this login; the one that it had there is replaced."""
+        self.service.ask("POST", "/cloud-connect", {"cloud": cloud, "credentials": dict(credentials)})
+
     def _asked(self, model: type[One], method: str, path: str, body: Any = None) -> One:
         value = self.service.ask(method, path, body).value
         try:

@@ -599,8 +599,10 @@ def _agreed(yes: bool, question: str) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        detail = "What others will read is written only after a yes, and there is no terminal to ask at."
-        raise Failure(Diagnostic("usage", detail=detail, hint="look at the answer first, then add --yes"))
+        detail = "This is done only after a yes, and there is no terminal to ask at."
+        raise Failure(
+            Diagnostic("usage", detail=detail, hint="look at what it would do first, then add --yes")
+        )
     if not typer.confirm(question, err=True):
         raise typer.Exit(1)
 
@@ -1006,6 +1008,84 @@ def audit(
     if outcome.fails(options.fail_on):
         console.finish(code=1)
     console.finish(code=DIFFERENCES if detailed_exitcode and outcome.findings else 0)
+
+
+@app.command()
+def rotate(
+    stacks: Stacks = None,
+    root: Root = Path(),
+    today: Today = None,
+    cloud: Clouds = None,
+    jobs: Jobs = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Turn the credentials that are due: make, deliver, prove by a login, retire. Changes nothing else.
+
+    A whole `apply` does the same; this is for a day with nothing else to apply. Every credential is tried.
+
+    \b
+    Examples:
+      cf-infra rotate
+      cf-infra rotate quansight-v100
+      cf-infra rotate --format json | jq '.stacks[].credentials[] | select(.works | not)'
+    """
+    from cf_infra import commands, rotating
+
+    console = Console(form, quiet, no_color)
+    clouds = commands.pairs(cloud, "--cloud")
+    options = commands.Options(root, _day(today), stacks or (), clouds, jobs, {})
+    _show(console, rotating.rotate(options, console.progress))
+
+
+@app.command("revoke-now")
+def revoke_now(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A credential, or STACK/NAME of one.")
+    ] = None,
+    stack: Annotated[str | None, typer.Option("--stack", metavar="STACK", help="All of a stack.")] = None,
+    person: Annotated[
+        str | None, typer.Option("--person", metavar="LOGIN", help="All that somebody can read or renew.")
+    ] = None,
+    terminate: Annotated[
+        bool, typer.Option("--terminate", help="Delete the machines that the old login booted.")
+    ] = False,
+    root: Root = Path(),
+    today: Today = None,
+    cloud: Clouds = None,
+    yes: Yes = False,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """For a leak: replace a credential now, and end the old one, with proof.
+
+    Says first what it ends and which jobs run there. Another one is made, delivered and proven before the old one
+    goes. It can be stopped and run again.
+
+    \b
+    Examples:
+      cf-infra revoke-now cirun
+      cf-infra revoke-now quansight-v100/cirun --terminate
+      cf-infra revoke-now --stack quansight-v100 --yes
+      cf-infra revoke-now --person somebody
+    """
+    from cf_infra import commands, revoking
+
+    if sum(one is not None for one in (name, stack, person)) != 1:
+        detail = "One of NAME, --stack and --person says what is revoked."
+        raise Failure(Diagnostic("usage", detail=detail, hint="cf-infra revoke-now STACK/NAME"))
+    console = Console(form, quiet, no_color)
+    options = commands.Options(root, _day(today), (), commands.pairs(cloud, "--cloud"), None, {})
+
+    def agree(listing: str) -> None:
+        if not (yes and quiet):
+            typer.echo(listing.rstrip("\n"), err=True)
+        _agreed(yes, "Revoke all of this now?")
+
+    asked = revoking.Asked(name, stack, person, terminate)
+    _show(console, revoking.revoke(options, asked, agree, console.progress))
 
 
 def main() -> None:

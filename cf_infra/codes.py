@@ -113,6 +113,15 @@ CODES: dict[str, Code] = {
         "Nobody offers this resource",
         "A runner group, secret or variable follows grants of what no stack offers.",
     ),
+    "unknown-sink": _error(
+        "Sink is not there", "`deliver` names a sink that settings.yaml does not describe."
+    ),
+    "sink-does-not-fit": _error(
+        "Sink cannot take this", "The sink takes other kinds of credentials, or one credential only."
+    ),
+    "credential-does-not-fit": _error(
+        "Credential does not fit", "The kind of credential is none of this kind of stack, or lacks a key."
+    ),
     "secret-in-stack": _error(
         "Secret in a stack file", "Stack files are public; secrets come from a sink or a source outside."
     ),
@@ -276,9 +285,38 @@ CODES: dict[str, Code] = {
         "Fewer than two people can do it",
         "`status --keys`: a key, login, sink or contact hangs on one person, or on nobody who is written down.",
     ),
-    "undelivered": _warning(
+    "undelivered": _error(
         "Credential is not delivered",
-        "A credential was made, but its sink does not exist yet; deliver it by hand.",
+        "A sink refused it, was silent, or took it with an error; the credential before it stays.",
+    ),
+    "canary-failed": _error(
+        "Credential does not work",
+        "A real login with the delivered credential failed; the credential before it stays.",
+    ),
+    "no-source": _error(
+        "Credential of people is missing", "People make it, and the variable that should have it is empty."
+    ),
+    "bad-source": _error(
+        "Credential of people cannot be used", "The variable that should have it holds something else."
+    ),
+    "not-tried": _warning(
+        "Credential was not tried",
+        "A credential that others make is read from a variable; without it, nothing says whether it still works.",
+    ),
+    "rotation-due": _warning(
+        "Credential is due for rotation",
+        "Somebody else makes this credential, and its period is over, or nearly.",
+    ),
+    "take-away-by-hand": _warning(
+        "Credential must be taken away by hand",
+        "A credential is declared no more, and what holds it cannot be made to forget it by us.",
+    ),
+    "not-only-credentials": _error(
+        "More than credentials would change",
+        "`rotate` and `revoke-now` change credentials and nothing else; the rest wants a plan that people read.",
+    ),
+    "unknown-credential": _error(
+        "Credential does not exist", "No stack file declares a credential of this name."
     ),
     "old-inventory": _warning(
         "Inventory is old", "`status` shows what the last apply saw; use --live to ask the cloud."

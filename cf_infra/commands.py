@@ -92,7 +92,9 @@ def plan(options: Options, say: Say) -> Outcome:
     found = [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
     text = "".join(_plan_text(p) for p in planned)
     markdown = "\n".join(_plan_markdown(p) for p in planned)
-    differences = any(row["add"] + row["change"] + row["replace"] + row["destroy"] for row in rows)
+    differences = any(
+        row["add"] + row["change"] + row["replace"] + row["destroy"] + len(row["credentials"]) for row in rows
+    )
     placed = project.placed(folder, found)
     return Outcome(rows, text, placed, _warnings(folder), markdown, differences, interrupted)
 
@@ -176,6 +178,7 @@ def _plan_row(planned: deploy.Planned, folder: Folder) -> dict[str, Any]:
         "review_digest": saved.review_digest,
         "plan_digest": saved.plan_digest,
         "items": saved.summary["items"],
+        "credentials": saved.credentials,
     }
 
 
@@ -184,7 +187,16 @@ def _plan_text(planned: deploy.Planned) -> str:
 
     saved = planned.record
     text = report.terminal(_named(planned), saved.refusals, saved.lost)
+    text += "".join(f"  credential {line}\n" for line in _credential_lines(saved))
     return text + "".join(f"  by hand afterwards: {step}\n" for step in saved.manual) + "\n"
+
+
+def _credential_lines(saved: record.Record) -> list[str]:
+    """One line for each generation that something is to be done about."""
+    found: dict[str, list[str]] = {}
+    for step in saved.credentials:
+        found.setdefault(f"{step['credential']}/{step['generation']}", []).append(step["what"])
+    return [f"{name}: {', '.join(what)}" for name, what in found.items()]
 
 
 def _named(planned: deploy.Planned) -> dict[str, Any]:
@@ -196,7 +208,8 @@ def _plan_markdown(planned: deploy.Planned) -> str:
     from cf_infra import report
 
     text = report.markdown(_named(planned), planned.record.refusals, planned.record.lost)
-    steps = [f"- by hand afterwards: {report.code(step)}\n" for step in planned.record.manual]
+    steps = [f"- credential {report.code(line)}\n" for line in _credential_lines(planned.record)]
+    steps += [f"- by hand afterwards: {report.code(step)}\n" for step in planned.record.manual]
     return text + "".join(["\n", *steps] if steps else [])
 
 

@@ -14,9 +14,10 @@ import orjson
 
 from cf_infra import capacity, github_files
 from cf_infra.capacity import NOTHING, Shape
+from cf_infra.credentials import EPOCH
 from cf_infra.model import CredentialKind, Delivery, Inventory, Kind, Rights, Stack
 from cf_infra.names import address_of_image, flavor_name, prefix
-from cf_infra.resolve import EPOCH, Resolved, ResolvedStack, Use
+from cf_infra.resolve import Resolved, ResolvedStack, Use
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -172,7 +173,8 @@ _VARIABLES: dict[str, JSON] = {
     "user_data": {"type": "map(string)"},
     "credentials": {
         "type": "map(object({name = string, description = string, roles = set(string), "
-        "expires_at = optional(string)}))"
+        "expires_at = optional(string), access_rules = optional("
+        "list(object({service = string, method = string, path = string})), [])}))"
     },
     "users": {"type": "map(object({name = string, description = string}))"},
 }
@@ -400,10 +402,11 @@ def _quota(stack: ResolvedStack) -> JSON:
 
 def _application_credentials(stack: ResolvedStack, description: str) -> JSON:
     return {
-        g.key: {
-            "name": f"{prefix(stack.name)}-{g.name}-{g.number}",
+        g.address: {
+            "name": f"{prefix(stack.name)}-{g.name}-{g.label}",
             "description": description,
-            "roles": ROLES,
+            "roles": g.credential.roles or ROLES,
+            "access_rules": [rule.model_dump() for rule in g.credential.access_rules],
             "expires_at": f"{g.expires.isoformat()}T00:00:00Z" if g.expires > EPOCH else None,
         }
         for g in stack.generations.values()
@@ -413,7 +416,7 @@ def _application_credentials(stack: ResolvedStack, description: str) -> JSON:
 
 def _users(stack: ResolvedStack, description: str) -> JSON:
     return {
-        g.key: {"name": f"{prefix(stack.name)}-{g.name}-{g.number}", "description": description}
+        g.address: {"name": f"{prefix(stack.name)}-{g.name}-{g.label}", "description": description}
         for g in stack.generations.values()
         if g.credential.kind is CredentialKind.USER and g.credential.source is None
     }

@@ -1,7 +1,4 @@
-"""What those who use a stack are given: Cirun's two lists for its labels, and the logins that were made for them.
-
-Sinks of the real world come one by one; what goes to the sandbox, and to the sink `file`, is a file with mode 600.
-"""
+"""What tells others who may use a stack: Cirun's two lists, as far as they are about its labels."""
 
 from __future__ import annotations
 
@@ -11,8 +8,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from cf_infra.access import (
     AccessList,
     access_text,
@@ -21,17 +16,11 @@ from cf_infra.access import (
     runners_text,
 )
 from cf_infra.catalog import Catalog
-from cf_infra.deployment import Deployment, InventoryFile
-from cf_infra.diagnostics import Diagnostic
+from cf_infra.deployment import Deployment
 from cf_infra.files import write
 from cf_infra.github_files import ACCESS, RUNNERS, common, rows
-from cf_infra.keys import password
-from cf_infra.model import CredentialKind, Inventory, Stack
-from cf_infra.names import prefix
-from cf_infra.openstack import Login, is_sandbox
-from cf_infra.resolve import Resolved, ResolvedStack
-
-FILE = "file"
+from cf_infra.model import Inventory, Stack
+from cf_infra.resolve import Resolved
 
 
 def own_access(resolved: Resolved, inventory: Inventory, stack: str) -> AccessList:
@@ -98,87 +87,10 @@ def take_back(deployment: Deployment, new: AccessList | None) -> None:
         write(path, access_text(common(old, new or AccessList())).encode())
 
 
-def give(
-    deployment: Deployment,
-    resolved: Resolved,
-    inventory: Inventory,
-    placed: InventoryFile,
-    login: Login,
-    key: bytes,
-    made: Mapping[str, Any],
-) -> list[Diagnostic]:
-    """Second half of an apply: lists and logins, now that what they open is there. Returns what needs a hand.
-
-    `made`: the application credentials by `name/generation`, as OpenTofu's output `credentials` has them.
-    """
-    stack = resolved.stacks[deployment.stack]
+def give(deployment: Deployment, resolved: Resolved, inventory: Inventory) -> None:
+    """Second half of an apply: the lists, now that what they open is there."""
     for file, content in lists(resolved, inventory, deployment.stack).items():
         write(deployment.delivered / file, content)
-    _forget_others(deployment, stack)
-    values = {name: _value(stack, placed, login, key, made, name) for name in stack.stack.credentials}
-    return [
-        fault
-        for name, value in values.items()
-        if value is not None
-        for fault in _hand_over(deployment, stack, name, value)
-    ]
-
-
-def _forget_others(deployment: Deployment, stack: ResolvedStack) -> None:
-    """A login that is in the stack file no more is of no use to anybody."""
-    for path in deployment.delivered.glob("*.json"):
-        if path.stem not in stack.stack.credentials:
-            path.unlink()
-
-
-def _due(stack: ResolvedStack, name: str) -> int:
-    return max(g.number for g in stack.generations.values() if g.name == name)
-
-
-def _value(
-    stack: ResolvedStack,
-    placed: InventoryFile,
-    login: Login,
-    key: bytes,
-    made: Mapping[str, Any],
-    name: str,
-) -> dict[str, str | None] | None:
-    """What its user needs to log in; None if somebody else made the login."""
-    credential, due = stack.stack.credentials[name], _due(stack, name)
-    where: dict[str, str | None] = {"auth_url": login.auth_url, "network": f"{prefix(stack.name)}-net"}
-    if credential.source is not None:
-        return None
-    if credential.kind is CredentialKind.USER:
-        return {
-            "username": f"{prefix(stack.name)}-{name}-{due}",
-            "password": password(key, name, due),
-            "project_id": placed.project,
-            "domain_id": "default",
-            **where,
-        }
-    own = made[f"{name}/{due}"]
-    return {"application_credential_id": own["id"], "application_credential_secret": own["secret"], **where}
-
-
-def _hand_over(
-    deployment: Deployment, stack: ResolvedStack, name: str, value: Mapping[str, str | None]
-) -> list[Diagnostic]:
-    credential = stack.stack.credentials[name]
-    sinks = [sink for sink in credential.deliver if not is_sandbox(deployment.cloud) and sink != FILE]
-    if len(sinks) < len(credential.deliver):
-        raw = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        write(deployment.delivered / f"{name}.json", raw, mode=0o600)
-    return [
-        Diagnostic(
-            "undelivered",
-            file=f"stacks/{stack.name}.yaml",
-            path=("credentials", name, "deliver"),
-            label="no way there yet",
-            detail=f"`{name}` was made, generation {_due(stack, name)}, and cf-infra has no way to `{sink}` yet.",
-            hint=f"let it be written to a file with mode 600, and hand it over:\ndeliver: [{FILE}]",
-        )
-        for sink in sinks
-    ]
 
 
 def withdraw(deployment: Deployment) -> None:

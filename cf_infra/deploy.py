@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cf_infra import files, inventory, keys, kinds, plan, progress, receipts, record
+from cf_infra import files, inventory, keys, kinds, ledger, plan, progress, receipts, record
 from cf_infra.deployment import (
     Deployment,
     InventoryFile,
@@ -21,10 +21,13 @@ from cf_infra.deployment import (
     save_inventory,
     save_proven,
 )
-from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.files import digest, write, write_tree
 from cf_infra.kinds import Say
-from cf_infra.openstack import is_sandbox
+from cf_infra.logins import Logins
+from cf_infra.material import Material
+from cf_infra.model import KeySource
+from cf_infra.openstack import Login, is_sandbox
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
 from cf_infra.resolve import ResolvedStack
 from cf_infra.surroundings import Found, Surroundings
@@ -43,14 +46,16 @@ class Run:
     stack: ResolvedStack
     around: Surroundings
     tool: Tool
-    source: keys.KeySource
+    sources: keys.Sources
+    ring: keys.Ring = field(repr=False)
+    login: Login | None
     say: Say
 
     def tofu(self, words: Mapping[str, str] | None = None) -> Tofu:
         """OpenTofu in the stack's folder, its state and plans encrypted. `words`: what to call addresses."""
         environment = {
             **self.around.environment(),
-            **keys.encryption_environment(self.source, self.deployment.name, os.environ),
+            **keys.encryption_environment(self.sources.current, self.deployment.name, os.environ),
         }
         return Tofu(
             self.tool,
@@ -61,6 +66,20 @@ class Run:
             root=self.folder.root,
         )
 
+    def logins(self) -> Logins:
+        """The stack's credentials."""
+        settings = self.folder.inventory.settings
+        return Logins(
+            self.deployment,
+            self.stack,
+            settings,
+            self.ring,
+            self.login,
+            os.environ,
+            self.folder.today,
+            self.say,
+        )
+
     @property
     def state(self) -> Path:
         """The file of its state."""
@@ -69,25 +88,35 @@ class Run:
 
 def prepare(folder: Folder, deployment: Deployment, say: Say) -> Run:
     """Everything that can be wrong before anything is done. Raises Failure."""
+    folder = replace(folder, ledgers={**folder.ledgers, deployment.stack: ledger.load(deployment.state)})
     stack = folder.resolved().stacks[deployment.stack]
     tool = kinds.tool_for(stack.stack.kind, find(files.PROJECT))
     login = kinds.login(folder, deployment, stack)
-    source, create = key_source(folder, deployment)
-    key = keys.stack_key(keys.state_key(source, folder.root, create=create), deployment.name)
-    around = kinds.surroundings(folder, deployment, stack, login, key, say)
-    return Run(folder, deployment, stack, around, tool, source, say)
+    sources = key_sources(folder, deployment)
+    ring = keys.ring(sources, folder.root, deployment.name)
+    around = kinds.surroundings(folder, deployment, stack, login, ring, say)
+    cloud = login if isinstance(login, Login) else None
+    return Run(folder, deployment, stack, around, tool, sources, ring, cloud, say)
 
 
-def key_source(folder: Folder, deployment: Deployment) -> tuple[keys.KeySource, bool]:
-    """Where the key comes from, and whether it may be made: only for the sandbox."""
+def key_sources(folder: Folder, deployment: Deployment) -> keys.Sources:
+    """Where the keys come from: files of their own for the sandbox, where a missing one is made."""
     if is_sandbox(deployment.cloud):
-        return keys.KeyFile(keys.sandbox_key_file(os.environ)), True
-    wanted = folder.inventory.settings.state.key
-    if wanted.command:
-        return keys.KeyCommand(tuple(wanted.command)), False
+        own = keys.sandbox_key_file(os.environ)
+        before = own.with_name("sandbox.previous.key")
+        return keys.Sources(keys.KeyFile(own), keys.KeyFile(before) if before.exists() else None, create=True)
+    state = folder.inventory.settings.state
     default = keys.sandbox_key_file(os.environ).with_name("state.key")
-    named = os.environ.get("CF_INFRA_KEY_FILE") or wanted.file
-    return keys.KeyFile(Path(named).expanduser() if named else default), False
+    current = _key_source(state.key, "CF_INFRA_KEY_FILE")
+    previous = _key_source(state.previous or KeySource(), "CF_INFRA_PREVIOUS_KEY_FILE")
+    return keys.Sources(current or keys.KeyFile(default), previous)
+
+
+def _key_source(wanted: KeySource, variable: str) -> keys.KeySource | None:
+    if wanted.command:
+        return keys.KeyCommand(tuple(wanted.command))
+    named = os.environ.get(variable) or wanted.file
+    return keys.KeyFile(Path(named).expanduser()) if named else None
 
 
 # ------------------------------------------------------------------------------------------------- plan
@@ -200,6 +229,7 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         seen=found.seen,
         manual=around.by_hand(ended_pairs(run.folder, deployment, wish.destroy)),
         hashes=[list(row) for row in summary.hashes],
+        credentials=[] if wish.destroy else run.logins().steps(),
     )
     record.save(deployment, saved)
     told = [*tofu.warnings, *summary.diagnostics, *found.told, *around.findings(shown)]
@@ -402,17 +432,39 @@ def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
         finally:
             record.discard(deployment)  # done or not, it does not fit the state any more
         after = _note(run, tofu, connection, before, saved, complete=True)
-        told = [] if saved.destroy else around.give(tofu, after)
+        told = [] if saved.destroy else [*around.give(tofu, after), *_turn(run, tofu, after)]
         if saved.destroy:
             around.withdraw()
         proven = (
             receipts.prove(around, deployment, connection, before, after, saved) if before is not None else []
         )
+        if not saved.destroy and not has_errors(told):
+            run.logins().retired()
+            around.settle(connection)
     left = [fault for receipt in proven for fault in receipt.faults()]
     if left:
         raise Failure(*left)
     save_proven(deployment, after)
+    if has_errors(told):
+        raise Failure(*told)
     return Applied(deployment, int(saved.summary.get("total", 0)), proven, [*tofu.warnings, *told])
+
+
+def values(run: Run) -> list[Material]:
+    """The values of the logins that the last apply left, from the state. Raises Failure."""
+    placed = load_inventory(run.deployment.state)
+    if placed is None:
+        return []
+    write_tree(run.deployment.build, run.around.compiled(), keep=KEPT)
+    tofu = run.tofu()
+    tofu.init(run.state)
+    there = {*placed.users, *placed.credentials}
+    return [m for m in run.around.materials(tofu, placed) if f"{m.name}/{m.generation}" in there]
+
+
+def _turn(run: Run, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:
+    """Deliver and prove what is due."""
+    return run.logins().turn(run.around.materials(tofu, after)) if run.stack.stack.credentials else []
 
 
 def _without(run: Run, withheld: frozenset[str]) -> Run:

@@ -99,6 +99,17 @@ class Selection(Shown):
     updated_at: str = ""
 
 
+class SecretsKey(Shown):
+    """The public key of the organisation's secrets."""
+
+    key_id: str
+    key: str
+
+    def raw(self) -> bytes:
+        """The key itself. Raises ValueError."""
+        return base64.b64decode(self.key, validate=True)
+
+
 class Installation(Shown):
     """A GitHub App of the organisation; it has `all` or `selected` repositories."""
 
@@ -353,6 +364,29 @@ class Github:
     def secrets(self) -> list[Selection]:
         """The organisation's Actions secrets, by name; GitHub shows no value."""
         return self._selections("secrets")
+
+    def secret(self, name: str) -> Selection | None:
+        """One secret of the organisation, without its value; None if it is not there."""
+        return self._one(Selection, self._org(f"actions/secrets/{_part(name)}"))
+
+    def secrets_key(self) -> SecretsKey:
+        """What values of the organisation's secrets are sealed with."""
+        found = self._one(SecretsKey, self._org("actions/secrets/public-key"))
+        if found is None:
+            raise Failure(self._not_there(f"The public key for secrets of {self.organisation}"))
+        return found
+
+    def unusable_key(self) -> Diagnostic:
+        """What to tell about a public key that is none."""
+        return self._unusable(self._org("actions/secrets/public-key"), "there is no usable key in the answer")
+
+    def put_secret(self, name: str, body: Mapping[str, Any]) -> None:
+        """Make a secret of the organisation or change it; the value in `body` is sealed."""
+        self._send("PUT", self._org(f"actions/secrets/{_part(name)}"), dict(body))
+
+    def remove_secret(self, name: str) -> None:
+        """Remove a secret of the organisation; one that is gone is no fault."""
+        self.service.ask("DELETE", self._org(f"actions/secrets/{_part(name)}"), good=(204, 404))
 
     def variables(self) -> list[Selection]:
         """The organisation's Actions variables."""

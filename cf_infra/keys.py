@@ -16,7 +16,7 @@ import shlex
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cf_infra import keyprovider
@@ -28,9 +28,12 @@ __all__ = [
     "KeyCommand",
     "KeyFile",
     "KeySource",
+    "Ring",
+    "Sources",
     "encryption_environment",
     "fingerprint",
     "password",
+    "ring",
     "sandbox_key_file",
     "stack_key",
     "state_key",
@@ -54,14 +57,58 @@ class KeyCommand:
 KeySource = KeyFile | KeyCommand
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the master key comes from, and the one before it while a rotation lasts. `create`: see `state_key`."""
+
+    current: KeySource
+    previous: KeySource | None = None
+    create: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A stack's keys: what is made now comes from `current`, what was made before a rotation from `previous`."""
+
+    current: bytes = field(repr=False)
+    previous: bytes | None = field(default=None, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the current key: what to note beside something that is derived from it."""
+        return fingerprint(self.current)
+
+    def of(self, noted: str | None = None) -> bytes:
+        """The key whose fingerprint was noted; None: the current one. Raises Failure("no-key")."""
+        if noted is None or noted == self.fingerprint:
+            return self.current
+        if self.previous is not None and noted == fingerprint(self.previous):
+            return self.previous
+        others = "" if self.previous is None else f" and {fingerprint(self.previous)}"
+        detail = f"A key of fingerprint {noted} is needed; those at hand have {self.fingerprint}{others}."
+        hint = "name where that key lies in settings.yaml, under `state.previous`, until nothing needs it any more"
+        raise Failure(Diagnostic("no-key", detail=detail, hint=hint))
+
+
+def ring(sources: Sources, root: Path, stack: str) -> Ring:
+    """The keys of a stack. Raises Failure: see `state_key`."""
+    current = stack_key(state_key(sources.current, root, create=sources.create), stack)
+    if sources.previous is None:
+        return Ring(current)
+    previous = stack_key(state_key(sources.previous, root, previous=True), stack)
+    return Ring(current, previous if previous != current else None)
+
+
 def sandbox_key_file(environ: Mapping[str, str]) -> Path:
     """Where the sandbox's key lies: `${XDG_CONFIG_HOME:-~/.config}/cf-infra/sandbox.key`."""
     home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or Path.home()) / ".config")
     return Path(home) / "cf-infra" / "sandbox.key"
 
 
-def state_key(source: KeySource, root: Path, *, create: bool = False) -> bytes:
+def state_key(source: KeySource, root: Path, *, create: bool = False, previous: bool = False) -> bytes:
     """The master key, 32 bytes. `create` makes the file if there is none: for the sandbox only.
+
+    `previous`: it is the one before a rotation, for the hint.
 
     Raises Failure: no-key with the commands that make one; bad-key if the file is inside the repository, may be
     used by others, or holds something else; disk-full or unreadable if a new one cannot be written.
@@ -75,11 +122,11 @@ def state_key(source: KeySource, root: Path, *, create: bool = False) -> bytes:
         return keyprovider.master_from_file(str(path))
     except KeyProblem as problem:
         raise Failure(
-            Diagnostic(problem.code, detail=problem.detail, hint=_way_out(problem.code, source))
+            Diagnostic(problem.code, detail=problem.detail, hint=_way_out(problem.code, source, previous))
         ) from None
 
 
-def password(key: bytes, name: str, generation: int) -> str:
+def password(key: bytes, name: str, generation: str) -> str:
     """The password of a cloud user in one rotation period: 43 characters of base64url, 256 bits.
 
     Derived from the stack's key, so that it need not be stored to be known again.
@@ -162,16 +209,20 @@ def _create(path: Path) -> None:
         ) from None
 
 
-def _way_out(code: str, source: KeySource) -> str:
+def _way_out(code: str, source: KeySource, previous: bool) -> str:
     if isinstance(source, KeyCommand):
-        return (
-            "run the command of `state.key` in settings.yaml by hand; it must print the key and nothing else"
-        )
+        name = "state.previous" if previous else "state.key"
+        return f"run the command of `{name}` in settings.yaml by hand; it must print the key and nothing else"
     path = source.path
     if code == "bad-key":
         return (
             "keep the key outside the repository, as 64 hexadecimal digits, for yourself alone:\n"
             f"chmod 600 {shlex.quote(str(path))}"
+        )
+    if previous:
+        return (
+            "get the key from before the rotation from who made it. If nothing needs it any more, take\n"
+            "`state.previous` out of settings.yaml, and CF_INFRA_PREVIOUS_KEY_FILE out of the environment"
         )
     return (
         "if this state exists already, get its key from who made it: a new one cannot read it.\n"

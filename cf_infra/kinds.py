@@ -13,6 +13,7 @@ from cf_infra.compile import provider_of
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.github_login import GithubLogin, github_login
+from cf_infra.keys import Ring
 from cf_infra.model import Inventory, Kind, Settings, Stack
 from cf_infra.openstack import Login
 from cf_infra.project import Folder
@@ -68,9 +69,9 @@ def login(folder: Folder, deployment: Deployment, stack: ResolvedStack) -> Login
 
 
 def surroundings(
-    folder: Folder, deployment: Deployment, stack: ResolvedStack, login: Any, key: bytes, say: Say
+    folder: Folder, deployment: Deployment, stack: ResolvedStack, login: Any, ring: Ring, say: Say
 ) -> Surroundings:
     """What is around OpenTofu for a stack."""
     if stack.stack.kind is Kind.OPENSTACK:
-        return AtOpenstack(folder, deployment, stack, login, key, say)
+        return AtOpenstack(folder, deployment, stack, login, ring, say)
     return AtGithub(folder, deployment, stack, login, say)

@@ -115,6 +115,28 @@ VariableName = Annotated[
     str,
     _named(r"^[A-Za-z_][A-Za-z0-9_]*$", "names of variables have letters, digits and underscores", 100),
 ]
+Bucket = Annotated[
+    str,
+    _named(
+        r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", "names of buckets have small letters, digits, dots and dashes", 63
+    ),
+]
+Region = Annotated[str, _named(r"^[A-Za-z0-9][A-Za-z0-9-]*$", "a region is written eu-central-1", 40)]
+RoleArn = Annotated[
+    str,
+    _named(
+        r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$",
+        "a role is written arn:aws:iam::123456789012:role/NAME",
+        200,
+    ),
+]
+AgeRecipient = Annotated[
+    str,
+    _named(r"^age1[0-9a-z]{58}$", "a recipient is age's public key: age1 and 58 letters and digits", 62),
+]
+FieldName = Annotated[
+    str, _named(r"^[a-z][a-z0-9_]*$", "names of fields have small letters, digits and _", 60)
+]
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 NotNegative = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
@@ -349,20 +371,67 @@ class Network(Frozen):
 
 
 class CredentialKind(StrEnum):
-    """What a credential is at the cloud."""
+    """What a credential is, and where it opens something; the table in docs/credentials.md has more of each."""
 
     APPLICATION_CREDENTIAL = "application_credential"
     USER = "user"
+    DRONE_RPC_SECRET = "drone_rpc_secret"  # noqa: S105
+    DRONE_TOKEN = "drone_token"  # noqa: S105
+    SECRET = "secret"  # noqa: S105
+    SSH_KEY = "ssh_key"
+    GITHUB_APP_KEY = "github_app_key"
+    GITHUB_TOKEN = "github_token"  # noqa: S105
+    S3_KEY = "s3_key"
+    AWS_ACCESS_KEY = "aws_access_key"
+    AWS_ROLE = "aws_role"
+
+
+class AccessRule(Frozen):
+    """What an application credential may ask for at all, such as compute, GET, /v2.1/servers."""
+
+    service: Slug
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    path: Annotated[
+        str, _named(r"^/[A-Za-z0-9._{}*/-]*$", "a path begins with / and may have * and {name}", 200)
+    ]
 
 
 class Credential(Frozen):
-    """A login that somebody outside needs; where it goes and how often it turns."""
+    """A login that somebody outside needs; where it goes and how often it turns.
+
+    `roles`, `access_rules`: of application credentials; the project's `member` and every request, if none are given.
+    What follows `source` belongs to single kinds (CREDENTIAL_KEYS): whose login, where, and what its canary reads.
+    """
 
     kind: Annotated[CredentialKind, Field(strict=False)]
+    roles: list[Slug] = Field(default_factory=list)
+    access_rules: list[AccessRule] = Field(default_factory=list)
     rotate_every: Period = "90d"
     overlap: Period = "2d"
     deliver: list[Slug] = Field(default_factory=list)
     source: Variable | None = None
+    username: Login | None = None
+    server: ApiUrl | None = None
+    app_id: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    installation: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    selection: ActionsName | None = None
+    repository: Repository | None = None
+    bucket: Bucket | None = None
+    endpoint: ApiUrl | None = None
+    region: Region | None = None
+    role_arn: RoleArn | None = None
+
+
+CREDENTIAL_KEYS: dict[CredentialKind, tuple[str, ...]] = {
+    CredentialKind.DRONE_RPC_SECRET: ("server",),
+    CredentialKind.DRONE_TOKEN: ("username", "server"),
+    CredentialKind.GITHUB_APP_KEY: ("app_id",),
+    CredentialKind.GITHUB_TOKEN: ("selection", "installation", "repository"),
+    CredentialKind.S3_KEY: ("bucket", "endpoint", "region"),
+    CredentialKind.AWS_ACCESS_KEY: ("endpoint", "region"),
+    CredentialKind.AWS_ROLE: ("role_arn", "endpoint", "region"),
+}
+"""The keys of Credential that belong to a kind, beside those of all kinds."""
 
 
 class RunnerGroup(Frozen):
@@ -456,10 +525,14 @@ class KeySource(Frozen):
 
 
 class State(Frozen):
-    """Where OpenTofu keeps its state. `holders`: who has the master key, or may use the command that prints it."""
+    """Where OpenTofu keeps its state. `previous`: the key before the last rotation, as long as something needs it.
+
+    `holders`: who has the master key, or may use the command that prints it.
+    """
 
     kind: Literal["local"] = "local"
     key: KeySource = KeySource()
+    previous: KeySource | None = None
     holders: list[Login] = Field(default_factory=list)
 
 
@@ -487,6 +560,83 @@ class GithubLogin(Frozen):
     token_command: Annotated[list[Line], Field(min_length=1)] | None = None
 
 
+class _Sink(Frozen):
+    """What all sinks have: `holders` are the logins of those who can use or renew what lies there."""
+
+    holders: list[Login] = Field(default_factory=list)
+
+
+class CirunSink(_Sink):
+    """Cirun's connection to a cloud: one login for each kind of cloud, unless the account can have `several`."""
+
+    kind: Literal["cirun"]
+    several: bool = False
+
+
+class GithubSecretSink(_Sink):
+    """An organisation Actions secret; `name`: else the credential's, in capital letters."""
+
+    kind: Literal["github-secret"]
+    name: ActionsName | None = None
+    field: FieldName | None = None
+
+
+class DroneSecretSink(_Sink):
+    """A secret of all repositories of a namespace, kept by a Drone server; `token`: an admin's."""
+
+    kind: Literal["drone-secret"]
+    server: ApiUrl
+    namespace: Repository
+    name: FieldName | None = None
+    field: FieldName | None = None
+    token: Variable = "env DRONE_TOKEN"  # noqa: S105
+    pull_requests: bool = False
+
+
+class DroneEnvSink(_Sink):
+    """The environment file of a Drone server; `restart` is a command that has the server read it again."""
+
+    kind: Literal["drone-env"]
+    file: Line
+    restart: Annotated[list[Line], Field(min_length=1)] | None = None
+
+
+class FileSink(_Sink):
+    """A file with mode 600 in the stack's folder of delivered things."""
+
+    kind: Literal["file"]
+
+
+class CommandSink(_Sink):
+    """A command (no shell) that gets the fields as JSON on its standard input, or one `field`, or a filled `template`.
+
+    `variables` are those of our environment that it gets; `timeout` is in seconds.
+    """
+
+    kind: Literal["command"]
+    command: Annotated[list[Line], Field(min_length=1)]
+    field: FieldName | None = None
+    template: Text | None = None
+    variables: list[ActionsName] = Field(default_factory=list)
+    timeout: Annotated[int, Field(ge=1, le=600)] = 60
+
+
+class AgeSink(_Sink):
+    """A file that only the holders of the recipients' keys can read (age); `file`: else NAME.json.age."""
+
+    kind: Literal["age"]
+    recipients: Annotated[list[AgeRecipient], Field(min_length=1)]
+    file: Line | None = None
+
+
+SinkSettings: TypeAlias = Annotated[
+    CirunSink | GithubSecretSink | DroneSecretSink | DroneEnvSink | FileSink | CommandSink | AgeSink,
+    Discriminator("kind"),
+]
+EMBEDDED_SINKS: dict[str, SinkSettings] = {"cirun": CirunSink(kind="cirun"), "file": FileSink(kind="file")}
+"""The sinks that are there without being listed in settings.yaml."""
+
+
 class Settings(Frozen):
     """settings.yaml: the operator's own choices, never a stranger's."""
 
@@ -501,6 +651,12 @@ class Settings(Frozen):
     operators: list[Login] = Field(default_factory=list)
     command_variables: list[VariableName] = Field(default_factory=list)
     feedstock_token: list[Annotated[list[Line], Field(min_length=1)]] = Field(default_factory=list)
+    sinks: dict[Slug, SinkSettings] = Field(default_factory=dict)
+
+    @property
+    def all_sinks(self) -> dict[str, SinkSettings]:
+        """The sinks by name, with those that are there without being listed."""
+        return {**EMBEDDED_SINKS, **self.sinks}
 
 
 class Override(Frozen):

@@ -118,13 +118,18 @@ def _no_cloud(cloud: str, config: Any) -> Diagnostic:
     return Diagnostic("no-cloud", detail=f"`{cloud}` is not in clouds.yaml. {known}", hint=hint)
 
 
+def quiet() -> None:
+    """Keep the SDK from writing about logins that fail: we tell it ourselves."""
+    logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)
+
+
 @contextmanager
 def connected(login: Login) -> Iterator[Connection]:
     """A connection that has logged in. Raises Failure: login-refused, cloud-silent, cloud-refused."""
     from openstack.config import OpenStackConfig
     from openstack.connection import Connection
 
-    logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)
+    quiet()
     with explained(login.cloud, login.auth_url):
         config = OpenStackConfig(
             config_files=[str(login.clouds_yaml)], load_envvars=False, app_name=MANAGED_BY
@@ -153,6 +158,35 @@ def as_user(login: Login, user: Mapping[str, str], password: str) -> Connection:
     options: dict[str, Any] = {"cacert": login.cacert, "verify": not login.insecure, "api_timeout": TIMEOUT}
     region = config.get_one(auth=auth, region_name=login.region, interface=login.endpoint_type, **options)
     return Connection(config=region)
+
+
+def works(connection: Connection) -> bool:
+    """Does its login work? Raises whatever else is wrong."""
+    from keystoneauth1 import exceptions as keystone
+
+    try:
+        connection.session.get_token()
+    except (keystone.Unauthorized, keystone.NotFound):  # NotFound: an application credential that is gone
+        return False
+    return True
+
+
+def token_works(connection: Connection) -> bool:
+    """Does Nova still take the token that the connection has? It asks for no other one."""
+    from keystoneauth1 import exceptions as keystone
+
+    try:
+        connection.session.get(
+            "/flavors?limit=1",
+            endpoint_filter={
+                "service_type": "compute",
+                "interface": connection.config.get_interface("compute"),
+            },
+            allow_reauth=False,
+        )
+    except (keystone.Unauthorized, keystone.NotFound):
+        return False
+    return True
 
 
 @contextmanager

@@ -158,6 +158,7 @@ def _stack(
     secrets = list(_secret_keys(value, file, ()))
     others: list[Diagnostic] = []
     stack = validated(value, Stack, file, others)
+    others = [_without_a_source(d) for d in others]
     # A key that is refused as a secret is not told again as one that is unknown, nor what stands below it.
     places = [d.path or () for d in secrets]
     faults += [*secrets, *(d for d in others if not any((d.path or ())[: len(p)] == p for p in places))]
@@ -307,7 +308,8 @@ def _settings(files: Mapping[str, bytes], faults: list[Diagnostic]) -> Settings 
 
 def _without_a_secret(d: Diagnostic) -> Diagnostic:
     path = d.path or ()
-    keys = [index for index, key in enumerate(path) if _SECRET.search(str(key))]
+    # Operators name their sinks, and such a name may well be `github-secret`.
+    keys = [i for i, key in enumerate(path) if _SECRET.search(str(key)) and path[:i] != ("sinks",)]
     if not keys:
         return d
     key = _show(str(path[keys[0]]))
@@ -320,6 +322,23 @@ def _without_a_secret(d: Diagnostic) -> Diagnostic:
         detail=f"What stands at {key} is none of the forms that it may have, and may be a secret: it is not shown.",
         hint="say where the secret is to be had, not the secret itself:\ntoken: env GITHUB_TOKEN\n"
         "if it was ever pushed, it is known: revoke it",
+    )
+
+
+def _without_a_source(d: Diagnostic) -> Diagnostic:
+    """What is wrong at `source` may be the secret itself, written where its variable's name should be."""
+    path = d.path or ()
+    if path[:1] != ("credentials",) or path[-1:] != ("source",) or len(path) != 3 or d.code == "unknown-key":
+        return d
+    return Diagnostic(
+        SECRET,
+        file=d.file,
+        path=path,
+        on_key=True,
+        label="is not env NAME",
+        detail="What stands at `source` is not the name of a variable, and may be a secret: it is not shown.",
+        hint="say where the secret is to be had, not the secret itself:\nsource: env NAME\n"
+        "if a value was ever pushed, it is known: replace it",
     )
 
 
@@ -367,7 +386,7 @@ def _fault(e: ErrorDetails, value: Any, model: type[Frozen], file: str, base: Pa
     name = str(loc[-1]) if loc else ""
     kind = e["type"]
     if kind == "extra_forbidden":
-        return _unknown_key(name, _keys_at(model, loc[:-1]), file, path)
+        return _unknown_key(name, _keys_at(model, loc[:-1], e["loc"]), file, path)
     if kind == "missing":
         needs = f"`{name}` is missing."
         return Diagnostic(
@@ -386,6 +405,22 @@ def _fault(e: ErrorDetails, value: Any, model: type[Frozen], file: str, base: Pa
             label="not on the calendar",
             detail=f"{_show(e['input'])} is no day.",
             hint=_A_DAY,
+        )
+    if kind == "union_tag_not_found":
+        needs = "`kind` is missing."
+        return Diagnostic(
+            "missing-key", file=file, path=path, label="needs `kind`", detail=needs, hint=_KINDS_OF_SINKS
+        )
+    if kind == "union_tag_invalid":
+        got = _show(e["ctx"]["tag"])
+        detail = f"{got} is no kind of sink."
+        return Diagnostic(
+            "bad-value",
+            file=file,
+            path=(*path, "kind"),
+            label="not allowed",
+            detail=detail,
+            hint=_KINDS_OF_SINKS,
         )
     if name == "version" and kind == "literal_error":
         return Diagnostic(
@@ -410,15 +445,18 @@ def _fault(e: ErrorDetails, value: Any, model: type[Frozen], file: str, base: Pa
     )
 
 
+_KINDS_OF_SINKS = "kind: cirun, github-secret, drone-secret, drone-env, file, command or age"
 _A_DAY = "write YYYY-MM-DD, such as 2027-01-31"
 
 
 def _location(loc: tuple[int | str, ...], value: Any) -> tuple[Path, bool]:
     """pydantic's place without the names of union members; and whether a key, not a value, is wrong."""
     path: list[int | str] = []
-    for part in loc:
+    for position, part in enumerate(loc):
         if part == "[key]":
             return tuple(path), True
+        if position == 2 and loc[0] == "sinks":
+            continue  # a sink's kind, which may be called like one of its keys
         try:
             value = value[part]
         except (LookupError, TypeError):
@@ -434,8 +472,8 @@ def _schema(model: type[Frozen]) -> Any:
     return model.model_json_schema()
 
 
-def _keys_at(model: type[Frozen], path: Path) -> list[str]:
-    """The keys that are known at `path` below `model`."""
+def _keys_at(model: type[Frozen], path: Path, members: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known at `path` below `model`; `members`: the union members that were meant are in it."""
     schema = _schema(model)
     here: Any = schema
     for part in path:
@@ -446,6 +484,8 @@ def _keys_at(model: type[Frozen], path: Path) -> list[str]:
             here = here["properties"][part]
         else:  # keys that people name: any that fits a pattern
             here = next(iter(here.get("patternProperties", {}).values()), {})
+        options = here.get("discriminator", {}).get("mapping", {}) if isinstance(here, dict) else {}
+        here = next(({"$ref": options[member]} for member in members if member in options), here)
     here = _resolved(here, schema)
     return sorted(here.get("properties", {})) if isinstance(here, dict) else []
 
@@ -553,6 +593,7 @@ _RULES = {
     "greater_than_equal": "it must be at least {ge}",
     "less_than_equal": "it must be at most {le}",
     "string_too_short": "it must not be empty",
+    "too_short": "it must not be empty",
     "string_too_long": "it may have at most {max_length} characters",
     "finite_number": "it must be a number",
 }

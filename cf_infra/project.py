@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
-from cf_infra import access, edit, recovery, yaml12
+from cf_infra import access, edit, ledger, recovery, yaml12
 from cf_infra.catalog import catalog
 from cf_infra.check import check
 from cf_infra.compile import compile_all, provider_of
+from cf_infra.credentials import Ledger
+from cf_infra.deployment import STATE
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, in_order
 from cf_infra.files import project_folder, read_regular, read_root, read_tree, write, write_tree
 from cf_infra.model import Inventory, Stack
@@ -30,10 +33,11 @@ class Folder:
     inventory: Inventory
     diagnostics: list[Diagnostic] = field(default_factory=list)
     clock: date | None = None
+    ledgers: Mapping[str, Ledger] = field(default_factory=dict)
 
     def resolved(self) -> Resolved:
         """What it means on its day. Only for folders without errors."""
-        return resolve(self.inventory, self.today, self.clock)
+        return resolve(self.inventory, self.today, self.clock, self.ledgers)
 
     def modules(self) -> dict[str, bytes]:
         """The OpenTofu modules: the root's own, else those of the project."""
@@ -55,7 +59,9 @@ class Folder:
 
 def read(root: Path, today: date, maintainers: Maintainers | None = None) -> Folder:
     """Read, parse and check a folder. Raises Failure only for files that cannot be read at all."""
-    return from_files(root, read_root(root), today, maintainers)
+    folder = from_files(root, read_root(root), today, maintainers)
+    known = {name: ledger.load(root / STATE / name) for name in folder.inventory.stacks}
+    return replace(folder, ledgers=known)
 
 
 def from_files(

@@ -44,6 +44,7 @@ class Record:
     seen: dict[str, str] = field(default_factory=dict)
     manual: list[str] = field(default_factory=list)
     hashes: list[list[str]] = field(default_factory=list)
+    credentials: list[dict[str, Any]] = field(default_factory=list)
     version: int = VERSION
 
     @property

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from types import MappingProxyType
 
 from cf_infra import capacity
 from cf_infra.capacity import Demand, Shape
 from cf_infra.catalog import Catalog, Offered, catalog
+from cf_infra.credentials import EPOCH, UNKNOWN, Generation, Ledger, live
 from cf_infra.model import (
-    Credential,
     GithubAccess,
     Grant,
     Inventory,
@@ -27,8 +28,6 @@ from cf_infra.model import (
     Stack,
     Via,
 )
-
-EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +48,6 @@ class Access:
     grant: Grant
     resource: str
     key: Key
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One rotation period of a credential; `expires` is the first day on which it is no longer needed."""
-
-    name: str
-    number: int
-    credential: Credential
-    expires: date
-
-    @property
-    def key(self) -> str:
-        """Its address in OpenTofu."""
-        return f"{self.name}/{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +84,16 @@ class Resolved:
     catalog: Catalog
 
 
-def resolve(inventory: Inventory, today: date, clock: date | None = None) -> Resolved:
+def resolve(
+    inventory: Inventory,
+    today: date,
+    clock: date | None = None,
+    ledgers: Mapping[str, Ledger] = MappingProxyType({}),
+) -> Resolved:
     """What `inventory` means on `today` (UTC). Expects an inventory without errors (see check.py).
 
-    `clock` is the real day, if `today` is only pretended: clouds take no credential that ends before it.
+    `clock` is the real day, if `today` is only pretended: clouds take no credential that ends before it. `ledgers`:
+    by stack what is known of its credentials.
     """
     offers = catalog(inventory.stacks)
     access: list[Access] = []
@@ -123,7 +113,8 @@ def resolve(inventory: Inventory, today: date, clock: date | None = None) -> Res
     operators = tuple(inventory.settings.operators)
     stacks = {
         name: replace(
-            _resolved(name, inventory.stacks[name], gathered, today, clock or today), operators=operators
+            _resolved(name, inventory.stacks[name], gathered, today, clock or today, ledgers.get(name, {})),
+            operators=operators,
         )
         for name, gathered in by_stack.items()
     }
@@ -193,7 +184,9 @@ class _Gathered:
             self.pools.setdefault(offered.runner_class, []).append(key)
 
 
-def _resolved(name: str, stack: Stack, gathered: _Gathered, today: date, clock: date) -> ResolvedStack:
+def _resolved(
+    name: str, stack: Stack, gathered: _Gathered, today: date, clock: date, ledger: Ledger
+) -> ResolvedStack:
     uses = {}
     for runner_class, offer in stack.offers.items():
         keys = tuple(dict.fromkeys(gathered.users.get(runner_class, ())))
@@ -202,9 +195,8 @@ def _resolved(name: str, stack: Stack, gathered: _Gathered, today: date, clock: 
             model = capacity.gpu_model(stack, offer) if size is not None and size.gpus else None
             uses[runner_class] = Use(runner_class, offer, size, model, keys)
     machines = {m.key: m for m in _machines(stack, gathered)}
-    return ResolvedStack(
-        name, stack, uses, machines, _generations(name, stack, today, clock), gathered.access
-    )
+    logins = _generations(name, stack, today, clock, ledger)
+    return ResolvedStack(name, stack, uses, machines, logins, gathered.access)
 
 
 def _machines(stack: Stack, gathered: _Gathered) -> Iterable[Machine]:
@@ -229,34 +221,14 @@ def hostname(key: str) -> str:
 # ---------------------------------------------------------------------------------------------- credentials
 
 
-def _generations(stack_name: str, stack: Stack, today: date, clock: date) -> dict[str, Generation]:
+def _generations(
+    stack_name: str, stack: Stack, today: date, clock: date, ledger: Ledger
+) -> dict[str, Generation]:
     return {
-        generation.key: generation
+        generation.address: generation
         for name, credential in stack.credentials.items()
-        for generation in generations(stack_name, name, credential, today, clock)
+        for generation in live(stack_name, name, credential, today, clock, ledger.get(name, UNKNOWN))
     }
-
-
-def generations(
-    stack: str, name: str, credential: Credential, today: date, clock: date | None = None
-) -> list[Generation]:
-    """The generations that live on `today`: the due one, and during the overlap the one before it.
-
-    Each credential turns on its own day: the offset comes from its name, so that not all turn at once.
-    """
-    period = int(credential.rotate_every[:-1])
-    overlap = int(credential.overlap[:-1])
-    offset = int.from_bytes(hashlib.sha256(f"{stack}/{name}".encode()).digest()[:8], "big") % period
-    number, age = divmod((today - EPOCH).days - offset, period)
-    live = [number - 1, number] if age < overlap else [number]
-    begin = EPOCH + timedelta(days=offset)
-
-    def end(n: int) -> date:
-        last = begin + timedelta(days=(n + 1) * period + overlap)
-        behind = (clock - last).days if clock is not None else -1
-        return last if behind < 0 else last + timedelta(days=(behind // period + 1) * period)
-
-    return [Generation(name, n, credential, end(n)) for n in live]
 
 
 # ------------------------------------------------------------------------------------------------- capacity

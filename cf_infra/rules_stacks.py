@@ -190,6 +190,27 @@ def credentials_can_be_made(view: View) -> Iterator[Diagnostic]:
                 )
 
 
+def overlaps_outlast_jobs(view: View) -> Iterator[Diagnostic]:
+    """Ensure a login outlives the jobs whose machines were booted with it: they end before it is retired."""
+    for name, stack in view.inventory.stacks.items():
+        hours = {c: o.max_hours for c, o in stack.offers.items() if o.mode is Mode.ON_DEMAND}
+        longest = max(hours, key=lambda runner_class: hours[runner_class], default=None)
+        if longest is None or stack.kind is not Kind.OPENSTACK:
+            continue
+        for credential_name, credential in stack.credentials.items():
+            boots = credential.kind in (CredentialKind.USER, CredentialKind.APPLICATION_CREDENTIAL)
+            if boots and int(credential.overlap[:-1]) * 24 < hours[longest]:
+                yield stack_fault(
+                    "bad-value",
+                    name,
+                    ("credentials", credential_name, "overlap"),
+                    "shorter than a job",
+                    f"Jobs of `{longest}` run up to {hours[longest]} hours, and a job that began with the login before "
+                    f"would lose it after {credential.overlap}.",
+                    f"overlap: {-(-hours[longest] // 24)}d",
+                )
+
+
 # -------------------------------------------------------------------------------------------- its offers
 
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
-from cf_infra import capacity, kinds, lab, openstack
+from cf_infra import capacity, credential_report, kinds, lab, ledger, openstack, project
 from cf_infra.at_github import Ask
 from cf_infra.commands import Outcome
 from cf_infra.deployment import Deployment, InventoryFile, deployments, load_inventory, now
@@ -36,21 +36,50 @@ def status(folder: Folder, names: Sequence[str], live: bool, say: Say) -> Outcom
         inventory = load_inventory(deployment.state)
         if inventory is None:
             continue
+        logins = _logins(folder, deployment)
+        told += credential_report.faults(deployment.stack, logins, folder.today)
         if deployment.cloud.startswith(kinds.GITHUB):
             holds = _holds(folder, deployment, inventory, live, say)
-            rows.append({**_row(deployment, inventory, None), "live": live, "holds": holds})
-            blocks.append(_github_block(deployment, inventory, holds, live))
+            row = _row(deployment, inventory, None)
+            rows.append({**row, "live": live, "holds": holds, "credentials": logins})
+            block = _github_block(deployment, inventory, holds, live)
         else:
             seen = _live(folder, deployment, say) if live else None
-            rows.append(_row(deployment, inventory, seen))
-            blocks.append(_block(deployment, inventory, seen))
+            rows.append({**_row(deployment, inventory, seen), "credentials": logins})
+            block = _block(deployment, inventory, seen)
+        blocks.append("\n".join([block.rstrip("\n"), *credential_report.lines(logins)]) + "\n")
         if not live and now() - _time(inventory) > OLD:
             told.append(Diagnostic("old-inventory", detail=f"`{deployment.name}` was applied {inventory.age(now())}.",
                                    hint=f"ask the cloud:\ncf-infra status {deployment.stack} --live"))  # fmt: skip
+    for name, logins in _without_inventory(folder, names, {d.stack for d in found}).items():
+        told += credential_report.faults(name, logins, folder.today)
+        rows.append({"stack": name, "credentials": logins})
+        blocks.append(
+            "\n".join([f"{name}: nothing of ours to provision", *credential_report.lines(logins)]) + "\n"
+        )
     free = _free(folder, names)
     if not blocks:
         blocks.append("Nothing is applied yet.\n  next: cf-infra plan, then cf-infra apply\n")
-    return Outcome(rows, "\n".join([*blocks, *free]), told)
+    return Outcome(rows, "\n".join([*blocks, *free]), project.placed(folder, told))
+
+
+def _logins(folder: Folder, deployment: Deployment) -> list[dict[str, Any]]:
+    """The credentials of a stack that still has a file, as the ledger has them."""
+    stack = folder.inventory.stacks.get(deployment.stack)
+    if stack is None:
+        return []
+    return credential_report.rows(deployment.stack, stack, folder.today, ledger.load(deployment.state))
+
+
+def _without_inventory(
+    folder: Folder, names: Sequence[str], known: set[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The credentials of stacks that provision nothing, as far as something was done about them."""
+    return {
+        name: credential_report.rows(name, stack, folder.today, folder.ledgers[name])
+        for name, stack in folder.inventory.stacks.items()
+        if name not in known and (not names or name in names) and folder.ledgers.get(name)
+    }
 
 
 def _time(inventory: InventoryFile) -> Any:
@@ -162,7 +191,7 @@ def _block(deployment: Deployment, inventory: InventoryFile, seen: dict[str, ope
     ]
     logins = sorted([*inventory.users, *inventory.credentials])
     lines.append(f"  {len(inventory.flavors)} flavors offered, {len(inventory.access)} grants have access")
-    lines.append(f"  logins: {', '.join(logins) or 'none'}")
+    lines.append(f"  logins there: {', '.join(logins) or 'none'}")
     return "\n".join(lines) + "\n"
 
 

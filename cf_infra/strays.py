@@ -16,6 +16,7 @@ from typing import Any
 
 from cf_infra.compile import PROVISIONER
 from cf_infra.deployment import resources
+from cf_infra.inventory import CREDENTIAL
 
 # The SDK's types are unions of API versions, of which only one is ever there.
 Connection = Any
@@ -25,21 +26,28 @@ Connection = Any
 class Stray:
     """One thing that is in no state: what it is for people, and how it is removed.
 
-    `carries`: servers stand on it, so it cannot go before they do.
+    `carries`: servers stand on it, so it cannot go before they do; `login`: it is one, and nothing else hangs on it.
     """
 
     id: str
     what: str
     remove: Callable[[], object]
     carries: bool = False
+    login: bool = False
+
+    @property
+    def address(self) -> str:
+        """What a plan calls it."""
+        return f"stray:login/{self.id}" if self.login else f"stray:{self.id}"
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What the state knows: all ids, and the ids by type."""
+    """What the state knows: all ids, the ids by type, and what its application credentials are called."""
 
     ids: frozenset[str]
     by_type: Mapping[str, list[str]]
+    credentials: frozenset[str]
 
     def of(self, kind: str) -> list[str]:
         return self.by_type.get(kind, [])
@@ -70,10 +78,13 @@ def find(
 
 def _known(state: Mapping[str, Any]) -> _Known:
     by_type: dict[str, list[str]] = {}
+    names = set()
     for resource in resources(state.get("values") or {}):
         if resource.get("mode") == "managed":
             by_type.setdefault(resource["type"], []).append(str(resource["values"].get("id")))
-    return _Known(frozenset(i for ids in by_type.values() for i in ids), by_type)
+            if resource["type"] == CREDENTIAL:
+                names.add(str(resource["values"].get("name")))
+    return _Known(frozenset(i for ids in by_type.values() for i in ids), by_type, frozenset(names))
 
 
 def _network(cloud: Connection, wanted: Mapping[str, Any], known: _Known) -> Iterator[Stray]:
@@ -128,23 +139,18 @@ def _delete_router(cloud: Connection, router: str) -> None:
 def _credentials(
     tenant: Callable[[], Connection], wanted: Mapping[str, Any], known: _Known
 ) -> Iterator[Stray]:
-    kind = "openstack_identity_application_credential_v3"
+    """Looked for on days on which one is made or goes: only then a killed run can have left one."""
     names = {row["name"] for row in wanted["credentials"].values()}
-    missing = len(names) > len(known.of(kind))
     there = "project" not in wanted or "openstack_identity_user_v3" in known.by_type
-    if not (missing and there):
+    if names == known.credentials or not there:
         return
     cloud = tenant()
     for credential in cloud.identity.application_credentials(cloud.current_user_id):
-        if (
-            credential.id not in known.ids
-            and credential.name in names
-            and credential.description == wanted["description"]
-        ):
+        if credential.id not in known.ids and credential.description == wanted["description"]:
             remove = partial(
                 cloud.identity.delete_application_credential, cloud.current_user_id, credential.id
             )
-            yield Stray(credential.id, f"application credential {credential.name}", remove)
+            yield Stray(credential.id, f"application credential {credential.name}", remove, login=True)
 
 
 def _flavors(cloud: Connection, wanted: Mapping[str, Any], known: _Known) -> Iterator[Stray]:
@@ -176,7 +182,10 @@ def _people(cloud: Connection, wanted: Mapping[str, Any], known: _Known) -> Iter
     listed = cloud.identity.get("/users", params={"name__startswith": begins}).json()["users"]
     for user in listed:
         if user["id"] not in known.ids and user.get("description") == mark:
-            yield Stray(user["id"], f"user {user['name']}", partial(cloud.identity.delete_user, user["id"]))
+            remove = partial(cloud.identity.delete_user, user["id"])
+            yield Stray(
+                user["id"], f"user {user['name']}", remove, login=user["name"] != f"{begins}{PROVISIONER}"
+            )
     for project in cloud.identity.projects(name=name):
         if project.id not in known.ids and project.description == mark:
             remove = partial(cloud.identity.delete_project, project.id)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cf_infra.diagnostics import Diagnostic
+from cf_infra.material import Material
 from cf_infra.plan import Divide
 
 if TYPE_CHECKING:
@@ -142,7 +143,15 @@ class Surroundings(Protocol):
         ...
 
     def give(self, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:
-        """Second half of an apply: lists and logins, now that what they open is there. What needs a hand."""
+        """Second half of an apply: lists, now that what they open is there. What needs a hand."""
+        ...
+
+    def materials(self, tofu: Tofu, after: InventoryFile) -> list[Material]:
+        """The values of the stack's logins that were made here, all generations that live."""
+        ...
+
+    def settle(self, connection: Any) -> None:
+        """After all is done and proven: what a change of the master key still left on the key before."""
         ...
 
     def withdraw(self) -> None:

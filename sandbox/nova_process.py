@@ -102,6 +102,8 @@ def make_databases(spec: Specification) -> None:
 def start_services(spec: Specification) -> oslo_service.ServiceLauncher:
     """Start conductor, scheduler and computes, in the order that they need each other."""
     launcher = oslo_service.ServiceLauncher(CONF, restart_method="mutate")
+    # Each service that runs takes one thread of the launcher's ten: the ninth host would wait for ever.
+    launcher.services.tg.pool.resize(10 + len(spec.hosts))
     launch(launcher, service.Service.create(binary="nova-conductor", host="controller"))
     # One scheduling decision at a time: Nova tries only the first way to place a server on a host, so requests for
     # GPUs that come together would collide and fail although there is room. The setting is read when a service

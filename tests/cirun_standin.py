@@ -37,6 +37,10 @@ class CirunState:
     github: State | None = None
     #: What the next answers are instead, each once: (status, value or bytes).
     faults: list[tuple[int, Any]] = field(default_factory=list)
+    #: The same for requests that are done all the same: only their answer is another one.
+    late: list[tuple[int, Any]] = field(default_factory=list)
+    #: Seconds before each answer.
+    delay: float = 0.0
 
 
 class CirunStandin:
@@ -88,7 +92,8 @@ class CirunStandin:
                 f"{request.method} {request.target}: {sorted(body)} instead of {sorted(keys)}"
             )
             return Answer(400, {"message": "Bad request"}), 0.0
-        return run(self.state, body), 0.0
+        answer = run(self.state, body)
+        return Answer(*self.state.late.pop(0)) if self.state.late else answer, self.state.delay
 
 
 def _repositories(state: CirunState, _body: Mapping[str, Any]) -> Answer:
@@ -177,6 +182,7 @@ def _clouds(state: CirunState, _body: Mapping[str, Any]) -> Answer:
 
 
 def _connect(state: CirunState, body: Mapping[str, Any]) -> Answer:
+    """One login for each kind of cloud: the one that was there is replaced."""
     state.clouds[body["cloud"]] = body["credentials"]
     return Answer(201, {"message": f"{body['cloud']} is connected"})
 

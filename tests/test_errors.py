@@ -32,6 +32,7 @@ PURE = (
     "rules_grants",
     "rules_stacks",
     "rules_github",
+    "rules_credentials",
     "rules_capacity",
     "rules_people",
     "access",

@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from keys_of_tests import RSA, RSA_PEM
 
+from cf_infra.canary_services import app_token
 from tests.github import Standin, State
 from tests.github.call import HANDLERS, Answer, Need
 from tests.github.description import description
@@ -195,7 +199,53 @@ def test_every_operation_answers_as_github_describes_it(prefix: str, github: Sta
         operation = description().find(method, path.partition("?")[0])
         assert operation is not None
         asked.add((method, operation[0].path))
-    assert asked == set(HANDLERS), "each operation was asked for"
+    assert asked == set(HANDLERS) - OF_APPS, "each operation was asked for"
+    github.check()
+
+
+#: What only an app may ask, with its own statement or a token of its installation.
+OF_APPS = {
+    ("GET", "/app"),
+    ("GET", "/orgs/{org}/installation"),
+    ("POST", "/app/installations/{installation_id}/access_tokens"),
+    ("GET", "/installation/repositories"),
+    ("DELETE", "/installation/token"),
+}
+
+
+def test_an_app_is_itself_with_a_statement_that_it_signed(clock: Clock, github: Standin, ask: Asker) -> None:
+    one = github.state.add_repository("one-feedstock")
+    github.state.add_repository("two-feedstock")
+    installed = github.state.add_installation("namespace", one)
+    github.state.add_app(installed, RSA.public_key())
+    number = str(installed.app_id)
+
+    def statement(now: float = clock(), app: str = number, pem: str = RSA_PEM) -> str:
+        return app_token(app, pem, now)
+
+    mine = statement()
+    assert ask("GET", "/app", token=mine).value["slug"] == "namespace"
+    assert ask("GET", f"/orgs/{ORG}/installation", token=mine).value["id"] == installed.id
+    made = ask("POST", f"/app/installations/{installed.id}/access_tokens", token=mine)
+    assert made.status == 201
+    own = made.value["token"]
+    seen = ask("GET", "/installation/repositories?per_page=1", token=own).value
+    assert (seen["total_count"], seen["repository_selection"]) == (1, "selected")
+    assert ask("DELETE", "/installation/token", token=own).status == 204
+    assert ask("GET", "/installation/repositories", token=own).status == 401
+    assert ask("GET", "/installation/repositories", token=TOKEN).status == 403
+    assert ask("POST", f"/app/installations/{installed.id + 1}/access_tokens", token=mine).status == 404
+    other = rsa.generate_private_key(65537, 2048)
+    pem = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for wrong, status in (
+        (statement(pem=pem), 401),
+        (statement(app="1"), 404),
+        (statement(clock() - 3600), 401),
+        (statement(clock() + 3600), 401),
+        ("a.b.c", 401),
+        (TOKEN, 401),
+    ):
+        assert ask("GET", "/app", token=wrong).status == status
     github.check()
 
 

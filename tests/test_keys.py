@@ -25,8 +25,12 @@ from cf_infra.keys import (
     KeyCommand,
     KeyFile,
     KeySource,
+    Ring,
+    Sources,
     encryption_environment,
+    fingerprint,
     password,
+    ring,
     stack_key,
     state_key,
 )
@@ -287,6 +291,40 @@ def test_labels_cannot_run_into_each_other() -> None:
     key = stack_key(MASTER, "lab")
     assert password(key, "a\x001", 1) != password(key, "a", 1)
     assert password(key, "a1", 1) != password(key, "a", 11)
+
+
+# --- two keys, while a rotation lasts
+
+
+def test_a_ring_knows_its_keys_by_their_fingerprints(tmp_path: Path, root: Path) -> None:
+    old, new = key_file(tmp_path / "old"), key_file(tmp_path / "new", DIGITS[::-1])
+    before, after = (stack_key(bytes.fromhex(digits), "lab") for digits in (DIGITS, DIGITS[::-1]))
+    alone = ring(Sources(old), root, "lab")
+    assert alone == Ring(before) and alone.of() == alone.of(alone.fingerprint) == before
+    both = ring(Sources(new, old), root, "lab")
+    assert both.of() == both.of(fingerprint(after)) == after and both.of(alone.fingerprint) == before
+    assert ring(Sources(old, old), root, "lab") == Ring(before), "the same key is no rotation"
+    assert before.hex() not in repr(both) and repr(both) == "Ring()"
+
+
+@pytest.mark.parametrize("previous", [None, bytes(32)])
+def test_a_ring_without_the_key_that_is_asked_for(previous: bytes | None) -> None:
+    with pytest.raises(Failure) as failure:
+        Ring(MASTER, previous).of("0123456789abcdef")
+    (told,) = failure.value.diagnostics
+    assert told.code == "no-key" and "0123456789abcdef is needed" in told.detail
+    assert "`state.previous`" in told.hint and fingerprint(MASTER) in told.detail
+    assert (previous is not None) == (fingerprint(bytes(32)) in told.detail)
+
+
+def test_a_previous_key_that_is_not_there(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(Failure) as failure:
+        ring(Sources(key_file(tmp_path / "new"), KeyFile(tmp_path / "old")), root, "lab")
+    (told,) = failure.value.diagnostics
+    assert told.code == "no-key" and f"{tmp_path}/old" in told.detail and "before the rotation" in told.hint
+    with pytest.raises(Failure) as failure:
+        ring(Sources(key_file(tmp_path / "new"), prints("raise SystemExit(3)")), root, "lab")
+    assert "`state.previous` in settings.yaml" in failure.value.diagnostics[0].hint
 
 
 # --- the program that OpenTofu runs

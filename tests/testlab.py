@@ -19,7 +19,7 @@ from cf_infra.diagnostics import Failure
 from tests.leaks import WATCH
 
 PROJECT = Path(__file__).resolve().parent.parent
-WITH_SERVERS = ("eighths", "given", "killed", "left", "life", "limits", "strays")
+WITH_SERVERS = ("eighths", "given", "killed", "left", "life", "limits", "strays", "turning")
 """The stacks of tests/e2e/stacks/ that boot servers, each on hosts and GPUs of its own; the others need none."""
 STACKS = [PROJECT / "tests" / "e2e" / "stacks" / f"{name}.yaml" for name in WITH_SERVERS]
 STACKS += [PROJECT / "stacks" / "quansight-v100.yaml"]
@@ -56,6 +56,10 @@ def start(folders: pytest.TempPathFactory, name: str) -> Iterator[Lab]:
         shutil.copy(stack, root / "stacks")
     shutil.copytree(PROJECT / "users", root / "users")
     (root / "grants.yaml").write_text("version: 1\ngrants: []\n")
+    several = (
+        "version: 1\nsinks: {cirun: {kind: cirun, several: true}}\n"  # no stack here is used with another
+    )
+    (root / "settings.yaml").write_text(several)
     if kept:
         made = Lab(Path(kept) / name, KEPT_PORTS[name])
     else:

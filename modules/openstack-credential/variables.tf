@@ -1,10 +1,11 @@
 variable "credentials" {
-  description = "Application credentials by `name/generation`; `roles` names implied roles too, `expires_at` is UTC as 2026-01-31T00:00:00Z or null."
+  description = "Application credentials by `name/generation`; `roles` names implied roles too, `expires_at` is UTC as 2026-01-31T00:00:00Z or null; `access_rules`: the only requests that it may make, all if empty."
   type = map(object({
-    name        = string
-    description = string
-    roles       = set(string)
-    expires_at  = optional(string)
+    name         = string
+    description  = string
+    roles        = set(string)
+    expires_at   = optional(string)
+    access_rules = optional(list(object({ service = string, method = string, path = string })), [])
   }))
 
   validation {

@@ -124,6 +124,11 @@ class Process:
         """What it said so far."""
         return self._texts["err"].decode()
 
+    @property
+    def ended(self) -> bool:
+        """Has it ended by itself?"""
+        return self.child.poll() is not None
+
     def descendants(self) -> list[int]:
         """All processes below it."""
         return descendants(self.child.pid)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from tests.github import graphql, organization, repositories  # noqa: F401  their handlers enter themselves
+from tests.github import apps, graphql, organization, repositories  # noqa: F401  their handlers enter themselves
 from tests.github.call import (
     DOCUMENTATION,
     HANDLERS,
@@ -213,6 +213,8 @@ class Service:
         if given is None:
             return None
         token = self.state.tokens.get(given)
+        if token is None and given.count(".") == 2:
+            return apps.app_of(self.state, given)
         if token is None:
             raise Refusal(401, "Bad credentials")
         return token

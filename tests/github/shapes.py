@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.github.state import (
     ROLES,
+    App,
     Comment,
     Commit,
     Installation,
@@ -485,6 +486,23 @@ class Shapes:
         if found.visibility == "selected":
             shown["selected_repositories_url"] = f"{url}/repositories"
         return shown
+
+    def app(self, app: App) -> JSON:
+        """A GitHub App as itself sees it."""
+        return {
+            "id": app.id,
+            "slug": app.slug,
+            "node_id": f"A_{app.id}",
+            "owner": self.user(self.state.organization_id),
+            "name": app.slug,
+            "description": None,
+            "external_url": f"{self.html}/{app.slug}",
+            "html_url": f"{self.html}/apps/{app.slug}",
+            "created_at": stamp(app.created),
+            "updated_at": stamp(app.created),
+            "permissions": {"metadata": "read"},
+            "events": [],
+        }
 
     def installation(self, installation: Installation) -> JSON:
         """A GitHub App's installation."""

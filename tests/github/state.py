@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from tests.leaks import WATCH
 
@@ -178,12 +179,28 @@ class Installation:
 
 
 @dataclass
+class App:
+    """A GitHub App: its bot, and the public half of its private key."""
+
+    id: int
+    slug: str
+    user: int
+    key: Any = field(repr=False)
+    created: float = 0.0
+
+
+@dataclass
 class Token:
-    """Whose it is and what it may: OAuth scopes (classic) or permissions by name, `read` or `write` (fine-grained)."""
+    """Whose it is and what it may: OAuth scopes (classic) or permissions by name, `read` or `write` (fine-grained).
+
+    `app`: an app that logged in as itself; `installation`: a token of an app's installation.
+    """
 
     user: int
     scopes: frozenset[str] | None = None
     permissions: Mapping[str, str] = field(default_factory=dict)
+    app: int | None = None
+    installation: int | None = None
 
 
 @dataclass
@@ -203,6 +220,7 @@ class State:
     secrets: dict[str, Secret] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
     installations: dict[int, Installation] = field(default_factory=dict)
+    apps: dict[int, App] = field(default_factory=dict)
     #: By the token itself: the only place of the stand-in that holds one.
     tokens: dict[str, Token] = field(default_factory=dict, repr=False)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1000))
@@ -374,6 +392,13 @@ class State:
         )
         self.installations[installation.id] = installation
         return installation
+
+    def add_app(self, installation: Installation, key: Any) -> App:
+        """The app of an installation, with the public key that its statements are held against."""
+        bot = self.add_user(f"{installation.slug}[bot]", "Bot")
+        app = App(installation.app_id, installation.slug, bot.id, key, self.clock())
+        self.apps[app.id] = app
+        return app
 
     def owned(self) -> list[Repository]:
         """The organisation's repositories in order of their names."""

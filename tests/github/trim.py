@@ -70,6 +70,11 @@ put /orgs/{org}/actions/variables/{name}/repositories
 put /orgs/{org}/actions/variables/{name}/repositories/{repository_id}
 delete /orgs/{org}/actions/variables/{name}/repositories/{repository_id}
 get /orgs/{org}/installations
+get /app
+get /orgs/{org}/installation
+post /app/installations/{installation_id}/access_tokens
+get /installation/repositories
+delete /installation/token
 get /user/installations
 get /user/installations/{installation_id}/repositories
 put /user/installations/{installation_id}/repositories/{repository_id}

@@ -1,0 +1,220 @@
+"""A stack's credentials after an apply: delivered, proven by a real login, and written down; then others may go.
+
+Every step is noted at once, so a run that is killed goes on where it was. What fails leaves the generation before
+in its place: it is delivered again where the new one was, and nothing retires it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+import orjson
+
+from cf_infra import credentials, ledger
+from cf_infra.canaries import SKIPPED
+from cf_infra.credentials import UNKNOWN, History, Proof, Seen, Sent
+from cf_infra.deployment import now
+from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.keyprovider import derive
+from cf_infra.keys import Ring
+from cf_infra.material import Material, Sink
+from cf_infra.model import Credential
+
+AT_ONCE = 16
+"""Credentials that are delivered and proven at the same time."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a turn needs. `sinks`: by name; `canary`: a login with a value, in words what it saw."""
+
+    stack: str
+    declared: Mapping[str, Credential]
+    state: Path
+    today: date
+    ring: Ring
+    sinks: Callable[[str], Sink]
+    canary: Callable[[Material], str]
+    say: Callable[[str], None]
+    lock: Lock = field(default_factory=Lock, repr=False)
+
+
+def fingerprint(key: bytes, material: Material) -> str:
+    """Tells two values apart and says nothing of either: keyed with the stack's key, 16 hexadecimal digits."""
+    text = orjson.dumps(dict(material.fields), option=orjson.OPT_SORT_KEYS).decode()
+    return derive(key, f"cf-infra fingerprint 1\0{text}").hex()[:16]
+
+
+def turn(asked: Turn, materials: Iterable[Material]) -> list[Diagnostic]:
+    """Deliver and prove what is due, take away what is declared no more. Returns what failed and what needs a hand."""
+    values: dict[str, dict[str, Material]] = {}
+    for material in materials:
+        values.setdefault(material.name, {})[material.generation] = material
+    known = ledger.load(asked.state)
+    told: list[Diagnostic] = []
+
+    def one(name: str) -> None:
+        try:
+            told.extend(_one(asked, name, values[name]))
+        except Failure as failure:
+            told.extend(failure.diagnostics)
+
+    names = [name for name in asked.declared if values.get(name)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, names))
+    for name in sorted(known.keys() - asked.declared.keys()):
+        told += _drop(asked, name)
+    return told
+
+
+def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnostic]:
+    credential = asked.declared[name]
+    history = _known(asked, name)
+    material = _due(asked, name, credential, history, values)
+    if credential.source is not None and material.generation in history.withdrawn:
+        return [_revoked(asked.stack, name, credential)]
+    mark = fingerprint(asked.ring.current, material)
+    proof = history.proof(material.generation)
+    proven = proof is not None and proof.fingerprint == mark
+    try:
+        _deliver(asked, credential, material, mark, history, proven)
+        said = _try(asked, material)
+    except Failure as failure:
+        if not proven:
+            _back(asked, credential, history, values)
+        raise Failure(*failure.diagnostics) from None
+    done = Proof(material.generation, asked.today, asked.ring.fingerprint, mark)
+    _note(
+        asked,
+        name,
+        lambda h: credentials.proved(h, done, Seen(material.generation, _at(), works=True, said=said)),
+    )
+    if not proven:
+        asked.say(f"{name}/{material.generation}: proven by a login ({said})")
+    told = [_not_tried(asked.stack, name, said)] if said.startswith(SKIPPED) else []
+    return told + _leave(asked, name, [s.sink for s in history.sent if s.sink not in credential.deliver])
+
+
+def _not_tried(stack: str, name: str, said: str) -> Diagnostic:
+    detail = f"`{name}` of `{stack}` was delivered, and not tried: {said.removeprefix(SKIPPED)}."
+    return Diagnostic(
+        "not-tried",
+        file=f"stacks/{stack}.yaml",
+        path=("credentials", name),
+        label="not tried",
+        detail=detail,
+    )
+
+
+def _revoked(stack: str, name: str, credential: Credential) -> Diagnostic:
+    variable = (credential.source or "").removeprefix("env ")
+    return Diagnostic(
+        "rotation-due",
+        file=f"stacks/{stack}.yaml",
+        path=("credentials", name, "source"),
+        label="still has what was revoked",
+        detail=f"`{name}` of `{stack}` was revoked, and {variable} still has the revoked value. It is not delivered.",
+        hint=f"ask who makes it for another one, put that into {variable}, and run the same again",
+    )
+
+
+def _due(
+    asked: Turn, name: str, credential: Credential, history: History, values: Mapping[str, Material]
+) -> Material:
+    if credential.source is None:
+        return values[credentials.due(asked.stack, name, credential, asked.today, history)]
+    (given,) = values.values()
+    mark = fingerprint(asked.ring.current, given)
+    label = credentials.of_others(asked.stack, name, credential, asked.today, history, mark)
+    return replace(given, generation=label)
+
+
+def _deliver(
+    asked: Turn, credential: Credential, material: Material, mark: str, history: History, proven: bool
+) -> None:
+    has = {s.sink for s in history.sent if (s.generation, s.fingerprint) == (material.generation, mark)}
+    for name in credential.deliver:
+        if proven and name in has:
+            continue
+        sink = asked.sinks(name)
+        asked.say(f"{material.name}/{material.generation}: delivering to {sink.place}")
+        sink.deliver(material)
+        sent = Sent(name, sink.place, material.generation, _at(), mark)
+        _note(asked, material.name, partial(credentials.delivered, sent=sent))
+
+
+def _try(asked: Turn, material: Material) -> str:
+    try:
+        return asked.canary(material)
+    except Failure as failure:
+        why = failure.diagnostics[0].detail
+        seen = Seen(material.generation, _at(), works=False, said=why)
+        _note(asked, material.name, lambda h: replace(h, seen=seen))
+        raise
+
+
+def _back(asked: Turn, credential: Credential, history: History, values: Mapping[str, Material]) -> None:
+    """Where the new generation was delivered and does not work, the proven one before it is delivered again."""
+    proven = [p.generation for p in history.proven if p.generation in values]
+    if not proven:
+        return
+    old = values[max(proven, key=credentials.order)]
+    mark = fingerprint(asked.ring.current, old)
+    for name in credential.deliver:
+        sink = asked.sinks(name)
+        asked.say(f"{old.name}/{old.generation}: delivering again to {sink.place}, the new one did not work")
+        try:
+            sink.deliver(old)
+        except Failure:
+            continue  # the sink's own fault is told already, or the next apply tells it
+        sent = Sent(name, sink.place, old.generation, _at(), mark)
+        _note(asked, old.name, partial(credentials.delivered, sent=sent))
+
+
+def _leave(asked: Turn, name: str, sinks: Iterable[str]) -> list[Diagnostic]:
+    """Take a credential out of sinks that it does not go to any more."""
+    told = []
+    for sink in sinks:
+        try:
+            left = asked.sinks(sink).withdraw(asked.stack, name)
+        except Failure as failure:
+            told += failure.diagnostics
+            continue
+        told += [_by_hand(asked.stack, name, step) for step in left]
+        _note(asked, name, partial(credentials.taken_back, sinks=[sink]))
+    return told
+
+
+def _by_hand(stack: str, name: str, step: str) -> Diagnostic:
+    detail = f"`{name}` of `{stack}` is declared no more, and cf-infra cannot take it away there."
+    return Diagnostic("take-away-by-hand", detail=detail, hint=step)
+
+
+def _drop(asked: Turn, name: str) -> list[Diagnostic]:
+    """A credential that is declared no more: its sinks lose it, and nothing is kept of it."""
+    told = _leave(asked, name, [sent.sink for sent in _known(asked, name).sent])
+    with asked.lock:
+        known = ledger.load(asked.state)
+        known.pop(name, None)
+        ledger.save(asked.state, known)
+    return told
+
+
+def _known(asked: Turn, name: str) -> History:
+    with asked.lock:
+        return ledger.load(asked.state).get(name, UNKNOWN)
+
+
+def _note(asked: Turn, name: str, change: Callable[[History], History]) -> None:
+    with asked.lock:
+        ledger.note(asked.state, name, change)
+
+
+def _at() -> str:
+    return now().isoformat()
