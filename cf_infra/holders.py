@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cf_infra.diagnostics import Diagnostic, Path, printable, some
-from cf_infra.model import Inventory, Stack
+from cf_infra.model import EMBEDDED_SINKS, CredentialKind, Inventory, Stack
 from cf_infra.report import code
 
 ENOUGH = 2
 """So many people at least: one of them may be ill, on a journey, or gone."""
 SETTINGS = "settings.yaml"
-EMBEDDED = ("cirun", "file")
-"""Sinks that need no entry in settings.yaml; who runs cf-infra reaches them."""
 WIDTH = 80
 
 
@@ -99,7 +97,7 @@ def _sinks(settings: Mapping[str, Any], stacks: Mapping[str, Stack]) -> Iterator
         if name in written:
             path: Path = ("sinks", name, "holders")
             yield Held("sink", name, people(written[name].get("holders") or ()), SETTINGS, path, how)
-        elif name in EMBEDDED:
+        elif name in EMBEDDED_SINKS:  # who runs cf-infra reaches them
             yield Held("sink", name, people(settings["operators"]), SETTINGS, ("operators",), how)
         else:
             yield Held("sink", name, (), SETTINGS, ("sinks", name), how)
@@ -113,7 +111,10 @@ def _of_stack(name: str, stack: Stack, settings: Mapping[str, Any]) -> Iterator[
         "contact", stack.donor.name, contacts, file, asked, "can be asked, and can act for the donor", name
     )
     for credential, row in sorted(stack.credentials.items()):
-        if row.source is not None:
+        if row.kind is CredentialKind.AWS_ROLE:
+            how = "says at the provider who may take the role; there is no key"
+            yield Held("credential", f"{name}/{credential}", contacts, file, asked, how, name)
+        elif row.source is not None:
             how = f"makes it by hand, and puts it into {row.source.removeprefix('env ')}"
             yield Held("credential", f"{name}/{credential}", contacts, file, asked, how, name)
         else:

@@ -335,6 +335,8 @@ DRIVEN: dict[str, list[str]] = {
     "activate": ["activate numpy --dry-run", "activate numpy", "activate numpy --new-token"],
     "deactivate": ["deactivate numpy"],
     "audit": ["audit", "audit --only github --only cirun", "audit --only openstack"],
+    "rotate": ["rotate", "rotate lab", "rotate lab --cloud lab=sandbox"],
+    "revoke-now": ["revoke-now lab/cirun --yes", "revoke-now --stack lab --yes", "revoke-now --person carol --yes"],
     "sandbox down": ["sandbox down"],
     "sandbox env": ["sandbox env"],
     "sandbox job": ["sandbox job numpy gpu-large"],
