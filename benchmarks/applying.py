@@ -169,7 +169,7 @@ def _bare_environment(root: Path) -> dict[str, str]:
         ready = deploy.prepare(folder, Deployment(root, roots.STACK, CLOUD, own=True), say)
     except Failure as failure:
         raise BenchError(str(failure)) from None
-    encryption = keys.encryption_environment(ready.sources.current, ready.deployment.name, os.environ)
+    encryption = keys.encryption_environment(ready.sources, ready.deployment.name, os.environ)
     given = child_environment(ready.tool, {**ready.around.environment(), **encryption}, os.environ)
     secret = ready.around.secrets()["passwords"]
     passwords = ", ".join(f'"{name}" = "{value}"' for name, value in secret.items())

@@ -24,6 +24,7 @@ from tools.talk import end_on_sigterm  # noqa: E402
 BENCHES: Mapping[str, Callable[[benches.Bench], list[table.Row]]] = {
     "help": benches.help_text,
     "explain": benches.explain,
+    "rotation": benches.rotation,
     "check": benches.check_against_reading,
     "export": benches.export_against_reading,
     "history": benches.import_of_history,

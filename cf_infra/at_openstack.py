@@ -21,14 +21,14 @@ from cf_infra import (
     sandbox,
     strays,
 )
-from cf_infra.compile import PROVISIONER, compile_stack, values
+from cf_infra.compile import PROVISIONER, compile_stack, store_of, values
 from cf_infra.credentials import Generation
 from cf_infra.deployment import Deployment, InventoryFile
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.material import Material
 from cf_infra.model import CredentialKind, Rights
-from cf_infra.names import prefix
-from cf_infra.openstack import Login, is_sandbox
+from cf_infra.names import is_sandbox, prefix
+from cf_infra.openstack import Login
 from cf_infra.project import Folder
 from cf_infra.record import Record
 from cf_infra.resolve import ResolvedStack
@@ -115,7 +115,8 @@ class AtOpenstack:
 
     def compiled(self) -> dict[str, bytes]:
         """The stack's folder as it must be."""
-        return compile_stack(self.stack, self.folder.modules())
+        store = store_of(self.folder.inventory.settings.state, self.deployment.cloud)
+        return compile_stack(self.stack, self.folder.modules(), store)
 
     def lists(self) -> dict[str, bytes]:
         """Cirun's lists as far as they are about this stack."""

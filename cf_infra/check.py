@@ -10,7 +10,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 
-from cf_infra import rules_capacity, rules_credentials, rules_github, rules_grants, rules_people, rules_stacks
+from cf_infra import (
+    rules_capacity,
+    rules_credentials,
+    rules_github,
+    rules_grants,
+    rules_people,
+    rules_settings,
+    rules_stacks,
+)
 from cf_infra.catalog import catalog
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.model import Inventory
@@ -45,6 +53,8 @@ CHECKS: list[Rule] = [
     rules_stacks.overlaps_outlast_jobs,
     rules_credentials.credentials_fit_the_stack,
     rules_credentials.credentials_are_complete,
+    rules_credentials.credentials_go_where_settings_allow,
+    rules_credentials.sources_are_of_one_credential,
     rules_credentials.sinks_are_there,
     rules_credentials.sinks_take_the_kind,
     rules_credentials.sinks_hold_one,
@@ -73,6 +83,10 @@ CHECKS: list[Rule] = [
     rules_people.terms_have_one_version,
     rules_people.terms_are_accepted,
     rules_people.maintainers_still_are,
+    rules_settings.states_have_their_place,
+    rules_settings.keys_have_one_source,
+    rules_settings.recovery_keys_differ,
+    rules_settings.recovery_has_enough_keys,
 ]
 
 PARTLY: dict[Rule, frozenset[str]] = {
@@ -85,6 +99,7 @@ PARTLY: dict[Rule, frozenset[str]] = {
     rules_stacks.credentials_can_be_made: frozenset(),
     rules_credentials.credentials_fit_the_stack: frozenset(),
     rules_credentials.credentials_are_complete: frozenset(),
+    rules_credentials.credentials_go_where_settings_allow: frozenset(),
     rules_credentials.sinks_are_there: frozenset(),
     rules_credentials.sinks_take_the_kind: frozenset(),
     rules_stacks.via_and_mode_go_together: frozenset(),

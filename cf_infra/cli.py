@@ -313,7 +313,9 @@ def status(
     quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> None:
-    """Show what the last apply left, its age, and what is free. Needs no network without --live.
+    """Show what the last apply left, its age, and what is free.
+
+    Needs no network without --live, but for the bucket where states in S3 are.
 
     \b
     Examples:
@@ -358,6 +360,145 @@ def _show(console: Console, outcome: Any, detailed: bool = False, next_step: str
     if next_step and outcome.differences and not all(row["refused"] for row in outcome.stacks):
         console.hint(f"The plan is saved. To do what it says: {next_step}")
     console.finish(code=DIFFERENCES if detailed and outcome.differences else 0)
+
+
+state_app = typer.Typer(
+    no_args_is_help=True, help="Where states lie, and the key that they are encrypted with."
+)
+app.add_typer(state_app, name="state")
+
+
+@state_app.command("move")
+def state_move(
+    root: Root = Path(),
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Bring the states of this machine into the bucket that settings.yaml names. Writes over nothing.
+
+    \b
+    Example:
+      cf-infra state move
+    """
+    from cf_infra import state_place
+
+    console = Console(form, quiet, no_color)
+    moved = state_place.move(_read(console, root), console.progress)
+    told = "".join(f"{name}: moved; the old file is kept as terraform.tfstate.moved\n" for name in moved)
+    console.result({"moved": moved}, told.rstrip() or "There was none to move.")
+    console.finish()
+
+
+@state_app.command("rekey")
+def state_rekey(
+    stacks: Stacks = None,
+    root: Root = Path(),
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Encrypt states again, under the current key. The key before it is named under `state.previous`.
+
+    What was killed half-way is simply run again.
+
+    \b
+    Examples:
+      cf-infra state rekey
+      cf-infra state rekey quansight-v100
+    """
+    from cf_infra import rekeying
+
+    console = Console(form, quiet, no_color)
+    done = rekeying.rekey(_read(console, root), stacks or (), console.progress)
+    console.diagnostics(done.diagnostics)
+    rows = [{"stack": name, "state": outcome} for name, outcome in done.stacks.items()]
+    console.result({"stacks": rows, "left": done.left}, rekeying.text(done))
+    if done.interrupted:
+        again = Diagnostic("interrupted", detail="Each state is under one key.", hint="cf-infra state rekey")
+        console.diagnostics([again])
+        console.finish(code=INTERRUPTED)
+    console.finish()
+
+
+@state_app.command("seal")
+def state_seal(
+    root: Root = Path(),
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Encrypt the state's key for all of `state.recovery` in settings.yaml, beside the states.
+
+    \b
+    Example:
+      cf-infra state seal
+    """
+    from cf_infra import sealing
+
+    console = Console(form, quiet, no_color)
+    done = sealing.seal(_read(console, root), console.progress)
+    told = "sealed" if done.fresh else "was sealed already"
+    console.result(
+        {"sealed_for": done.names, "fresh": done.fresh},
+        f"The key {told}; each of these can recover it alone: {', '.join(done.names)}",
+    )
+    console.finish()
+
+
+@state_app.command("recover")
+def state_recover(
+    identity: Annotated[
+        Path,
+        typer.Option("--identity", "-i", metavar="FILE", help="A private key of age; - reads it from stdin."),
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="Where to write the key (default: settings.yaml)."),
+    ] = None,
+    root: Root = Path(),
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Open the sealed key of the state on a new machine, and write it to its file. It is never shown.
+
+    \b
+    Examples:
+      cf-infra state recover --identity recovery.key
+      age -d recovery.key.age | cf-infra state recover --identity -
+    """
+    from cf_infra import sealing
+
+    console = Console(form, quiet, no_color)
+    folder = _read(console, root)
+    done = sealing.recover(folder, _identity(identity), to, console.progress)
+    told = [f"{path}: {'written' if path in done.written else 'has it already'}" for path in done.files]
+    files = [{"file": str(path), "written": path in done.written} for path in done.files]
+    console.result({"files": files}, "\n".join([*told, *([done.previous] if done.previous else [])]))
+    console.finish()
+
+
+def _read(console: Console, root: Path) -> Any:
+    """A root folder without errors; its warnings are for `check`."""
+    from cf_infra import project
+
+    folder = project.read(root, today_utc())
+    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
+    console.stop_on_errors()
+    return folder
+
+
+def _identity(file: Path) -> bytes:
+    from cf_infra.files import read_regular
+
+    if str(file) == "-":
+        return sys.stdin.buffer.read(1 << 16)
+    try:
+        return read_regular(file, 1 << 16, str(file))
+    except FileNotFoundError:
+        hint = "give the private key that belongs to one of `state.recovery` in settings.yaml"
+        raise Failure(Diagnostic("not-found", file=str(file), detail="It is not there.", hint=hint)) from None
 
 
 @export_app.command("access")

@@ -244,6 +244,46 @@ CODES: dict[str, Code] = {
         "State belongs to another stack", "The state file was made for another stack or cloud."
     ),
     "state-locked": _error("State is locked", "Another run works on this stack."),
+    "no-bucket": _error(
+        "State's bucket is not there",
+        "settings.yaml names a bucket that does not exist, or is in another region.",
+    ),
+    "bucket-refused": _error(
+        "State's bucket refuses the login",
+        "The login of the environment is missing, wrong or expired, or may not do what is needed there.",
+    ),
+    "bucket-silent": _error(
+        "State's bucket does not answer", "Its address cannot be reached, or fails again and again."
+    ),
+    "clock-wrong": _error(
+        "Clock of this machine is wrong", "S3 refuses requests whose time is more than 15 minutes off."
+    ),
+    "state-conflict": _error(
+        "State was changed elsewhere",
+        "What lies beside the state was changed by somebody else since it was read.",
+    ),
+    "state-aside": _warning(
+        "Unsent file was overtaken",
+        "A run could not send what lies beside the state, and somebody else wrote it since.",
+    ),
+    "state-not-moved": _error(
+        "State is not in the bucket yet", "settings.yaml says S3, and a state lies on this machine."
+    ),
+    "state-lost": _warning(
+        "State is lost",
+        "There is no state, but what the last run left beside it says that something is deployed.",
+    ),
+    "no-seal": _error("There is no sealed key", "`state seal` has not been run, or its file is elsewhere."),
+    "wrong-identity": _error(
+        "Sealed key cannot be opened", "The private key is none of those that the state's key was sealed for."
+    ),
+    "other-key": _error("Another key is there", "A key is never overwritten by another one."),
+    "old-seal": _warning(
+        "Sealed key is out of date", "The key or those who may recover it changed since it was sealed."
+    ),
+    "few-recovery-keys": _warning(
+        "Too few can recover the key", "Fewer than two keys, or fewer than two people who hold one."
+    ),
     "disk-full": _error("Disk is full", "The system has no room to write a file."),
     "no-plan": _error("There is no saved plan", "apply takes what plan saved."),
     "stale-plan": _error("Plan does not match", "What the plan was made from has changed since."),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cf_infra import deploy, kinds, project, record, rollout, waves
+from cf_infra import deploy, kinds, project, record, rollout, sealing, state_place, waves
 from cf_infra.deployment import Deployment, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
+from cf_infra.names import is_sandbox
 from cf_infra.parse import GRANTS
 from cf_infra.project import BUILD, Folder
 
@@ -67,6 +69,7 @@ def plan(options: Options, say: Say) -> Outcome:
     folder = replace(project.read(options.root, options.today), clock=now().date())
     if has_errors(folder.diagnostics):
         raise Failure(*folder.diagnostics)
+    folder, beside = state_place.opened(folder, say)
     project.write_build(folder)
     ours = _ours(folder, options, say)
     gone = {} if options.names else _gone(folder, options, say)
@@ -86,10 +89,11 @@ def plan(options: Options, say: Say) -> Outcome:
         others = frozenset(key for n, keys in lost.items() if n != name for key in keys)
         return deploy.plan_stack(run, deploy.Wish(allowances, others, options.refresh, destroy))
 
+    beside += sealing.findings(folder, sealing.current_key(folder) if _has_shared_key(ours, gone) else None)
     done, failed, interrupted = waves.in_parallel([*ours, *gone], one, jobs)
     planned = [done[name] for name in sorted(done)]
     rows = [_plan_row(p, folder) for p in planned]
-    found = [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
+    found = beside + [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
     text = "".join(_plan_text(p) for p in planned)
     markdown = "\n".join(_plan_markdown(p) for p in planned)
     differences = any(
@@ -97,6 +101,10 @@ def plan(options: Options, say: Say) -> Outcome:
     )
     placed = project.placed(folder, found)
     return Outcome(rows, text, placed, _warnings(folder), markdown, differences, interrupted)
+
+
+def _has_shared_key(*found: Mapping[str, Deployment]) -> bool:
+    return any(not is_sandbox(d.cloud) for deployments_ in found for d in deployments_.values())
 
 
 def _ours(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
@@ -233,7 +241,9 @@ def apply(options: Options, say: Say) -> Outcome:
             )
         )
     saved = {name: record.load(build, name) for name in names}
-    folders = {name: _folder_of(options, row) for name, row in saved.items()}
+    read = cache(lambda day: project.read(options.root, day))
+    beside = state_place.fetch_all(read(saved[names[0]].day), say)
+    folders = {name: _folder_of(project.with_ledgers(read(row.day)), row) for name, row in saved.items()}
     settings = next(iter(folders.values())).inventory.settings
 
     whole = rollout.Rollout(saved, folders, lambda name: _prefixed(say, name), options.jobs or settings.jobs)
@@ -248,21 +258,21 @@ def apply(options: Options, say: Say) -> Outcome:
         }
         for name in names
     ]
-    found = rollout.everything_said(whole)
+    found = [*beside, *rollout.everything_said(whole)]
     text = "".join(_applied_text(done[name]) for name in names if name in done)
     return Outcome(
         rows, text, project.placed(next(iter(folders.values())), found), interrupted=whole.interrupted
     )
 
 
-def _folder_of(options: Options, saved: record.Record) -> Folder:
+def _folder_of(read: Folder, saved: record.Record) -> Folder:
     """The folder as the plan saw it: on the plan's day, with the old stack file where the stack is gone."""
-    folder = replace(project.read(options.root, saved.day), clock=saved.made)
+    folder = replace(read, clock=saved.made)
     if has_errors(folder.diagnostics):
         raise Failure(*folder.diagnostics)
     if saved.stack in folder.inventory.stacks:
         return folder
-    return _with_old_stack(folder, Deployment(options.root, saved.stack, saved.cloud, saved.own))
+    return _with_old_stack(folder, Deployment(read.root, saved.stack, saved.cloud, saved.own))
 
 
 def _applied_text(applied: deploy.Applied) -> str:
@@ -283,4 +293,7 @@ def status(options: Options, live: bool, say: Say) -> Outcome:
     from cf_infra import status as told
 
     folder = project.read(options.root, options.today)
-    return told.status(folder, options.names, live, say)
+    folder, fetched = state_place.looked_at(folder, say)
+    beside = [*fetched, *sealing.findings(folder)]
+    outcome = told.status(folder, options.names, live, say)
+    return replace(outcome, diagnostics=[*beside, *outcome.diagnostics])

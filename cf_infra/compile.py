@@ -15,8 +15,8 @@ import orjson
 from cf_infra import capacity, github_files
 from cf_infra.capacity import NOTHING, Shape
 from cf_infra.credentials import EPOCH
-from cf_infra.model import CredentialKind, Delivery, Inventory, Kind, Rights, Stack
-from cf_infra.names import address_of_image, flavor_name, prefix
+from cf_infra.model import CredentialKind, Delivery, Inventory, Kind, Rights, Stack, State, StateKind
+from cf_infra.names import address_of_image, flavor_name, is_sandbox, prefix
 from cf_infra.resolve import Resolved, ResolvedStack, Use
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def provider_of(kind: Kind) -> str:
     return "openstack" if kind is Kind.OPENSTACK else "github"
 
 
+def store_of(state: State, cloud: str | None) -> StateKind:
+    """Where the state of a stack on a cloud lies. That of the sandbox on this machine is of use to nobody else."""
+    return StateKind.LOCAL if cloud is not None and is_sandbox(cloud) else state.kind
+
+
 def compile_all(resolved: Resolved, inventory: Inventory, modules: Mapping[str, bytes]) -> dict[str, bytes]:
     """Everything below build/: the folder of each stack that we provision, and Cirun's lists.
 
@@ -52,7 +57,10 @@ def compile_all(resolved: Resolved, inventory: Inventory, modules: Mapping[str, 
     files = {}
     for name, stack in resolved.stacks.items():
         if stack.stack.kind is Kind.OPENSTACK:
-            files.update({f"{name}/{path}": raw for path, raw in compile_stack(stack, modules).items()})
+            store = store_of(inventory.settings.state, stack.stack.cloud)
+            files.update(
+                {f"{name}/{path}": raw for path, raw in compile_stack(stack, modules, store).items()}
+            )
         elif github_files.is_ours(stack.stack):
             compiled = compile_access(stack, resolved, inventory, modules)
             files.update({f"{name}/{path}": raw for path, raw in compiled.items()})
@@ -69,16 +77,18 @@ def compile_access(
     kind = stack.stack.kind
     direct = inventory.settings.access_delivery is Delivery.DIRECT
     files = _copied(modules, github_files.MODULES[kind])
-    files["main.tf.json"] = _json(github_files.configuration(kind))
+    files["main.tf.json"] = _json(github_files.configuration(kind, inventory.settings.state.kind))
     files["grants.auto.tfvars.json"] = _json(github_files.values(stack, resolved, inventory, direct))
     return files | (github_files.lists(resolved, inventory) if kind is Kind.GITHUB else {})
 
 
-def compile_stack(stack: ResolvedStack, modules: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The folder of one stack of kind openstack."""
+def compile_stack(
+    stack: ResolvedStack, modules: Mapping[str, bytes], store: StateKind = StateKind.LOCAL
+) -> dict[str, bytes]:
+    """The folder of one stack of kind openstack. `store`: which kind of place its state has; `init` is told where."""
     rights = stack.stack.rights
     files = _copied(modules, [f"openstack-{name}" for name in _MODULES[rights]])
-    files["main.tf.json"] = _json(configuration(rights))
+    files["main.tf.json"] = _json(configuration(rights, store))
     files["grants.auto.tfvars.json"] = _json(values(stack))
     return files
 
@@ -103,7 +113,7 @@ def _json(value: Any) -> bytes:
 # ---------------------------------------------------------------------------------------------- structure
 
 
-def configuration(rights: Rights) -> JSON:
+def configuration(rights: Rights, store: StateKind = StateKind.LOCAL) -> JSON:
     """main.tf.json: it depends on nothing that anybody wrote, only on what our rights at the cloud are."""
     admin = rights is Rights.ADMIN
     names = [name for name in _VARIABLES if admin or name not in _ADMIN_ONLY]
@@ -111,7 +121,7 @@ def configuration(rights: Rights) -> JSON:
         "terraform": {
             "required_version": ">= 1.7",
             "required_providers": {"openstack": PROVIDER},
-            "backend": {"local": {}},
+            "backend": {store.value: {}},
         },
         "provider": {"openstack": [{"cloud": "${var.cloud}"}, _tenant(rights)]},
         "variable": {name: _VARIABLES[name] for name in names},

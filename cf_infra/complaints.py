@@ -33,7 +33,27 @@ class Sign:
     cloud: bool = False
 
 
+_S3 = r"operation error S3: [^\n]*"
 SIGNS = (
+    Sign(
+        "bucket-refused",
+        re.compile(
+            _S3
+            + r"(AccessDenied|Forbidden|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|get identity)"
+        ),
+        "log in as your team does; docs/state.md says what the login has to be allowed",
+    ),
+    Sign("no-bucket", re.compile(_S3 + r"NoSuchBucket"), "correct `state.bucket` in settings.yaml"),
+    Sign(
+        "clock-wrong",
+        re.compile(_S3 + r"RequestTimeTooSkewed"),
+        "set the clock of this machine:\ntimedatectl",
+    ),
+    Sign(
+        "bucket-silent",
+        re.compile(_S3 + r"(dial tcp|request send failed|exceeded maximum number of attempts)"),
+        "see whether it can be reached, then plan again: a state that could not be saved there is kept in build/",
+    ),
     Sign(
         "wrong-key",
         re.compile(r"decryption failed|encountered unencrypted payload"),

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cf_infra import files, inventory, keys, kinds, ledger, plan, progress, receipts, record
+from cf_infra import (
+    bucket,
+    files,
+    inventory,
+    keys,
+    kinds,
+    ledger,
+    plan,
+    progress,
+    receipts,
+    record,
+    state_place,
+)
 from cf_infra.deployment import (
     Deployment,
     InventoryFile,
@@ -18,6 +31,7 @@ from cf_infra.deployment import (
     load_inventory,
     load_proven,
     note_begun,
+    resources,
     save_inventory,
     save_proven,
 )
@@ -26,8 +40,9 @@ from cf_infra.files import digest, write, write_tree
 from cf_infra.kinds import Say
 from cf_infra.logins import Logins
 from cf_infra.material import Material
-from cf_infra.model import KeySource
-from cf_infra.openstack import Login, is_sandbox
+from cf_infra.model import KeySource, State
+from cf_infra.names import is_sandbox
+from cf_infra.openstack import Login
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
 from cf_infra.resolve import ResolvedStack
 from cf_infra.surroundings import Found, Surroundings
@@ -55,14 +70,15 @@ class Run:
         """OpenTofu in the stack's folder, its state and plans encrypted. `words`: what to call addresses."""
         environment = {
             **self.around.environment(),
-            **keys.encryption_environment(self.sources.current, self.deployment.name, os.environ),
+            **keys.encryption_environment(self.sources, self.deployment.name, os.environ),
+            **state_place.login(self._settings, self.deployment.cloud, os.environ),
         }
         return Tofu(
             self.tool,
             self.deployment.build,
             environment,
             progress.teller(self.say, {**self.around.words(), **(words or {})}),
-            masker=Masker(self.around.hidden()),
+            masker=Masker([*self.around.hidden(), *bucket.hidden(os.environ)]),
             root=self.folder.root,
         )
 
@@ -81,9 +97,21 @@ class Run:
         )
 
     @property
-    def state(self) -> Path:
-        """The file of its state."""
-        return self.deployment.state / "terraform.tfstate"
+    def _settings(self) -> State:
+        return self.folder.inventory.settings.state
+
+    @property
+    def state(self) -> Path | dict[str, str]:
+        """The file of its state, or what OpenTofu's backend in S3 is told."""
+        return state_place.backend(self._settings, self.deployment)
+
+    def share(self) -> None:
+        """Have what lies beside the state where the state is. Call it after each file that must not be lost."""
+        state_place.share(self.folder, self.deployment, self.say)
+
+    def shared(self) -> AbstractContextManager[None]:
+        """As `share`, at the end and however it ends."""
+        return state_place.sharing(self.folder, self.deployment, self.say)
 
 
 def prepare(folder: Folder, deployment: Deployment, say: Say) -> Run:
@@ -105,7 +133,11 @@ def key_sources(folder: Folder, deployment: Deployment) -> keys.Sources:
         own = keys.sandbox_key_file(os.environ)
         before = own.with_name("sandbox.previous.key")
         return keys.Sources(keys.KeyFile(own), keys.KeyFile(before) if before.exists() else None, create=True)
-    state = folder.inventory.settings.state
+    return shared_key_sources(folder.inventory.settings.state)
+
+
+def shared_key_sources(state: State) -> keys.Sources:
+    """Where the keys of all states come from that are not the sandbox's."""
     default = keys.sandbox_key_file(os.environ).with_name("state.key")
     current = _key_source(state.key, "CF_INFRA_KEY_FILE")
     previous = _key_source(state.previous or KeySource(), "CF_INFRA_PREVIOUS_KEY_FILE")
@@ -151,8 +183,10 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
     with around.connected() as connection:
         begun = _same_cloud(run, around.identity(connection))
         tofu.init(run.state)
-        tofu.begin(run.state)
-        found = around.look(connection, tofu.show_state(), wish.destroy)
+        if isinstance(run.state, Path):
+            tofu.begin(run.state)
+        state = tofu.show_state()
+        found = around.look(connection, state, wish.destroy)
     if found.claims and not begun:
         raise Failure(_of_another(run, found))
     for note in found.notes:
@@ -161,7 +195,23 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
     deployment.plan.parent.mkdir(parents=True, exist_ok=True)
     run.say("asking OpenTofu for a plan")
     tofu.plan(deployment.plan, destroy=wish.destroy, refresh=wish.refresh, secrets=around.secrets())
-    return _planned(run, tofu, compiled, found, wish)
+    return _planned(run, tofu, compiled, replace(found, told=[*_lost(run, state), *found.told]), wish)
+
+
+def _lost(run: Run, state: Mapping[str, Any]) -> list[Diagnostic]:
+    """A warning if the state is empty, and what the last run left beside it says that it should not be."""
+    known = load_inventory(run.deployment.state)
+    if known is None or any(resources(state.get("values") or {})):
+        return []
+    if not (
+        known.machines or known.project or known.flavors or known.users or known.credentials or known.holds
+    ):
+        return []
+    name = run.deployment.name
+    detail = f"There is no state of `{name}`, and the inventory of {known.applied_at} says that something is deployed."
+    hint = "bring the state back from a backup, or from an older version in the bucket: docs/recovery.md#state-lost\n"
+    hint += "Without one, this plan starts anew: it adopts or removes what it finds by its marks"
+    return [Diagnostic("state-lost", detail=detail, hint=hint)]
 
 
 def _cloud_values(found: Found) -> bytes:
@@ -375,12 +425,13 @@ def take_back_first(run: Run, saved: record.Record) -> record.Record | None:
     write_tree(deployment.build, around.compiled(), keep=KEPT)
     tofu = run.tofu(progress.words_of(saved.summary["items"]))
     tofu.init(run.state)
-    with around.connected() as connection:
+    with run.shared(), around.connected() as connection:
         around.unchanged(connection, saved)
         left = None if saved.destroy else around.less(connection, tofu.show_state())
         if left is None:
             return None
         note_begun(deployment, around.identity(connection))
+        run.share()
         run.say("taking access back before machines go")
         aside = deployment.plan.with_name("first.plan")
         try:
@@ -407,6 +458,11 @@ def _plan_again(run: Run, tofu: Tofu, saved: record.Record, left: Mapping[str, A
 
 def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
     """Apply the saved plan; then ask the cloud what is gone, hand out what is new, write the inventory."""
+    with run.shared():
+        return _apply(run, saved, step)
+
+
+def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
     deployment, around = run.deployment, run.around
     before = load_proven(deployment.state)
     write_tree(deployment.build, around.compiled(), keep=KEPT)
@@ -416,6 +472,7 @@ def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
     with around.connected() as connection:
         around.unchanged(connection, saved)
         note_begun(deployment, around.identity(connection))
+        run.share()
         around.clear(connection, saved, tofu.show_state)
         if step.changes_the_plan and not saved.destroy:
             values = around.withholding(step.withheld, tofu.show_state())
@@ -433,6 +490,7 @@ def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
             record.discard(deployment)  # done or not, it does not fit the state any more
         after = _note(run, tofu, connection, before, saved, complete=True)
         told = [] if saved.destroy else [*around.give(tofu, after), *_turn(run, tofu, after)]
+        run.share()
         if saved.destroy:
             around.withdraw()
         proven = (

@@ -18,7 +18,7 @@ from cf_infra.access import (
     read_access,
     runners_text,
 )
-from cf_infra.model import GithubAccess, Inventory, Kind, Stack
+from cf_infra.model import GithubAccess, Inventory, Kind, Stack, StateKind
 from cf_infra.resolve import Resolved, ResolvedStack, followers
 
 JSON = dict[str, Any]
@@ -35,7 +35,7 @@ LARGEST = 1_000_000
 # ---------------------------------------------------------------------------------------------- structure
 
 
-def configuration(kind: Kind) -> JSON:
+def configuration(kind: Kind, store: StateKind = StateKind.LOCAL) -> JSON:
     """main.tf.json of a stack of kind github or app: one text for each kind."""
     variables, modules, imports = (
         (_GITHUB_VARIABLES, _GITHUB_MODULES, _GITHUB_ADOPTED)
@@ -46,7 +46,7 @@ def configuration(kind: Kind) -> JSON:
         "terraform": {
             "required_version": ">= 1.7",
             "required_providers": {"github": PROVIDER},
-            "backend": {"local": {}},
+            "backend": {store.value: {}},
         },
         # The token and another address of GitHub's API come from the environment of the run.
         "provider": {"github": {"owner": "${var.organisation}", "write_delay_ms": "${var.write_delay_ms}"}},

@@ -22,7 +22,7 @@ from cf_infra.deployment import Deployment, deployments
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.github_files import ACCESS, RUNNERS
 from cf_infra.model import CredentialKind, Grant, Stack
-from cf_infra.openstack import is_sandbox
+from cf_infra.names import is_sandbox
 
 if TYPE_CHECKING:
     from openstack.connection import Connection

@@ -17,7 +17,10 @@ import subprocess
 import sys
 from base64 import b64encode
 from binascii import unhexlify
-from collections.abc import Iterable, Mapping
+
+TYPE_CHECKING = False  # what `typing` says costs as much to import as all the rest of this
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 MARK = "cf-infra key provider: "
 """Begins each complaint on stderr, which OpenTofu quotes in its own error; tofu.py finds it there."""
@@ -165,9 +168,13 @@ def derive(key: bytes, label: str) -> bytes:
     return hmac.digest(key, label.encode(), "sha256")
 
 
-def answer(master: bytes, stack: str, question: object) -> dict[str, object]:
+def answer(
+    master: bytes, stack: str, question: object, previous: Callable[[], bytes] | None = None
+) -> dict[str, object]:
     """What OpenTofu is told. `question` is None where it will only encrypt, else what we said at encryption.
 
+    What was encrypted by the key before a change of it is read with `previous`, which is asked for only then; what is
+    written is always encrypted by the current one.
     Raises KeyProblem: foreign-state or wrong-key, if the data was encrypted for another stack or by another key.
     """
     key = stack_key(master, stack)
@@ -175,30 +182,50 @@ def answer(master: bytes, stack: str, question: object) -> dict[str, object]:
     keys = {"encryption_key": b64encode(encryption_key(key)).decode()}
     if isinstance(question, dict):
         theirs = question.get("external_data") or {}
-        _same(ours, theirs)
-        keys["decryption_key"] = keys["encryption_key"]
+        keys["decryption_key"] = b64encode(encryption_key(_made_with(key, ours, theirs, previous))).decode()
     return {"keys": keys, "meta": {"external_data": ours}}
 
 
-def _same(ours: dict[str, str], theirs: dict[str, str]) -> None:
-    if theirs.get("stack", ours["stack"]) != ours["stack"]:
-        raise KeyProblem("foreign-state", f"It was made for {theirs['stack']}, not for {ours['stack']}.")
-    if theirs.get("key", ours["key"]) != ours["key"]:
-        raise KeyProblem(
-            "wrong-key",
-            f"It was encrypted with a key of fingerprint {theirs['key']}; the key at hand gives {ours['key']}.",
-        )
+def _made_with(
+    key: bytes, ours: dict[str, str], theirs: dict[str, str], previous: Callable[[], bytes] | None
+) -> bytes:
+    stack, wanted = theirs.get("stack", ours["stack"]), theirs.get("key", ours["key"])
+    if stack != ours["stack"]:
+        raise KeyProblem("foreign-state", f"It was made for {stack}, not for {ours['stack']}.")
+    if wanted == ours["key"]:
+        return key
+    before = stack_key(previous(), ours["stack"]) if previous is not None else None
+    if before is not None and wanted == fingerprint(before):
+        return before
+    at_hand = (
+        "the key at hand gives"
+        if before is None
+        else f"the previous key gives {fingerprint(before)}, the current"
+    )
+    raise KeyProblem(
+        "wrong-key", f"It was encrypted with a key of fingerprint {wanted}; {at_hand} {ours['key']}."
+    )
+
+
+def _master(kind: str, *rest: str) -> bytes:
+    return master_from_file(rest[0]) if kind == "file" else master_from_command(list(rest))
 
 
 def main(arguments: list[str]) -> int:
-    """`file STACK PATH` or `command STACK ARGV...`; answers on stdout, complains on stderr."""
+    """`file STACK PATH`, `command STACK ARGV...`, or `two STACK CURRENT PREVIOUS`; answers on stdout.
+
+    CURRENT and PREVIOUS are JSON: ["file", PATH] or ["command", ARGV...]. Complaints go to stderr.
+    """
     sys.stdout.write('{"magic":"OpenTofu-External-Key-Provider","version":1}\n')
     sys.stdout.flush()
     kind, stack, *rest = arguments
     try:
         question = json.load(sys.stdin)
-        master = master_from_file(rest[0]) if kind == "file" else master_from_command(rest)
-        reply = answer(master, stack, question)
+        if kind == "two":
+            current, before = (json.loads(text) for text in rest)
+            reply = answer(_master(*current), stack, question, lambda: _master(*before))
+        else:
+            reply = answer(_master(kind, *rest), stack, question)
     except KeyProblem as problem:
         # The space keeps OpenTofu from breaking the line.
         sys.stderr.write(f" {MARK}{json.dumps([problem.code, problem.detail])}\n")

@@ -37,6 +37,7 @@ __all__ = [
     "sandbox_key_file",
     "stack_key",
     "state_key",
+    "store",
 ]
 
 
@@ -135,26 +136,32 @@ def password(key: bytes, name: str, generation: str) -> str:
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def encryption_environment(source: KeySource, stack: str, environ: Mapping[str, str]) -> dict[str, str]:
+def encryption_environment(
+    source: KeySource | Sources, stack: str, environ: Mapping[str, str]
+) -> dict[str, str]:
     """What OpenTofu's environment needs to encrypt state and plans of `stack`; holds no secret.
 
-    TF_ENCRYPTION, and for a key command what its password store needs (COMMAND_VARIABLES, as far as set).
+    TF_ENCRYPTION, and for a key command what its password store needs (COMMAND_VARIABLES, as far as set). With a
+    previous key, what was encrypted with that one can be read as well.
     """
-    found = {"TF_ENCRYPTION": _encryption(source, stack)}
-    if isinstance(source, KeyCommand):
+    sources = source if isinstance(source, Sources) else Sources(source)
+    found = {"TF_ENCRYPTION": _encryption(sources, stack)}
+    if any(isinstance(one, KeyCommand) for one in (sources.current, sources.previous)):
         found |= {name: environ[name] for name in COMMAND_VARIABLES if name in environ}
     return found
 
 
-def _encryption(source: KeySource, stack: str) -> str:
-    # The key provider's name becomes part of the state: renaming it would make every state unreadable.
-    # Its command does not, so the clone, the key file and the interpreter may move.
+def _encryption(sources: Sources, stack: str) -> str:
+    # The key provider's name becomes part of the state: renaming it would make every state unreadable, and so would a
+    # second one beside it, for OpenTofu's `fallback`. So one provider knows both keys. Its command is not part of the
+    # state: the clone, the key file and the interpreter may move.
     interpreter = [sys.executable, "-I", "-S", str(Path(keyprovider.__file__).resolve())]
-    reference = (
-        ["file", stack, str(source.path.expanduser().absolute())]
-        if isinstance(source, KeyFile)
-        else ["command", stack, *source.argv]
-    )
+    kind, *rest = _reference(sources.current)
+    if sources.previous is None:
+        reference = [kind, stack, *rest]
+    else:
+        both = (json.dumps(_reference(one)) for one in (sources.current, sources.previous))
+        reference = ["two", stack, *both]
     rule = {"method": "method.aes_gcm.stack", "enforced": True}
     document = {
         "key_provider": {
@@ -165,6 +172,12 @@ def _encryption(source: KeySource, stack: str) -> str:
         "plan": rule,
     }
     return json.dumps(document)
+
+
+def _reference(source: KeySource) -> list[str]:
+    if isinstance(source, KeyFile):
+        return ["file", str(source.path.expanduser().absolute())]
+    return ["command", *source.argv]
 
 
 def _literal(text: str) -> str:
@@ -186,15 +199,50 @@ def _repository(root: Path) -> Path:
     return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
 
 
+def store(path: Path, root: Path, master: bytes) -> bool:
+    """Write a master key to a file of its own, mode 600; False if it is there already.
+
+    Raises Failure: other-key if another one is there, and as `state_key`.
+    """
+    source = KeyFile(path.expanduser())
+    if source.path.exists() or source.path.is_symlink():
+        _same(source, root, master)
+        return False
+    try:
+        _write(_outside(source.path, root), master.hex())
+    except KeyProblem as problem:
+        hint = _way_out(problem.code, source, previous=False)
+        raise Failure(Diagnostic(problem.code, detail=problem.detail, hint=hint)) from None
+    _same(source, root, master)  # somebody may have been faster
+    return True
+
+
+def _same(source: KeyFile, root: Path, master: bytes) -> None:
+    there = state_key(source, root)
+    if there != master:
+        detail = (
+            f"{source.path} has a key of fingerprint {fingerprint(there)}, and it would become one of "
+            f"{fingerprint(master)}. A key is never written over: it may be the only one that reads some state."
+        )
+        hint = (
+            "move it aside, or have it written elsewhere:\ncf-infra state recover --to FILE --identity FILE"
+        )
+        raise Failure(Diagnostic("other-key", detail=detail, hint=hint))
+
+
 def _create(path: Path) -> None:
-    """A new random key. Two runs at once agree on one: only the first link to the name succeeds."""
+    _write(path, secrets.token_hex(32))
+
+
+def _write(path: Path, digits: str) -> None:
+    """Write a key's file, whole or not. Two runs at once agree on one: only the first link to the name succeeds."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
+                file.write(digits + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             with contextlib.suppress(FileExistsError):

@@ -52,10 +52,14 @@ class Logins:
         """After an apply that was proven: what lives no more is known no more."""
         known = ledger.load(self.deployment.state)
         for name, history in known.items():
-            labels = [g.label for g in self.stack.generations.values() if g.name == name]
-            if labels and self.declared[name].source is None:
-                known[name] = credentials.forgotten(history, labels)
+            if name in self.declared:
+                known[name] = credentials.forgotten(history, self._needed(name, history))
         ledger.save(self.deployment.state, known)
+
+    def _needed(self, name: str, history: History) -> list[str]:
+        if self.declared[name].source is not None:
+            return [max((p.generation for p in history.proven), key=credentials.order, default="0")]
+        return [g.label for g in self.stack.generations.values() if g.name == name]
 
     def _turn(self) -> Turn:
         sandbox = is_sandbox(self.deployment.cloud)
@@ -83,14 +87,21 @@ class Logins:
     def _made_here(self) -> tuple[list[Material], list[Diagnostic]]:
         """What is derived from the stack's key, and what others made and put into a variable."""
         found, told = [], []
-        for generation in self.stack.generations.values():
-            if generation.credential.source is None and generation.credential.kind in BY_OPENTOFU:
-                continue
+        for generation in self._ours():
             try:
                 found.append(self._made(generation))
             except Failure as failure:
                 told += self._not_at_hand(generation, failure)
         return found, told
+
+    def _ours(self) -> list[Generation]:
+        """The generations that OpenTofu does not make; of what others make there is one value, the present one."""
+        found = {
+            generation.address if generation.credential.source is None else generation.name: generation
+            for generation in self.stack.generations.values()
+            if generation.credential.source is not None or generation.credential.kind not in BY_OPENTOFU
+        }
+        return list(found.values())
 
     def _made(self, generation: Generation) -> Material:
         credential, name = generation.credential, generation.name

@@ -56,6 +56,7 @@ _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$"
 _LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"
 _URL = r"^https://[^\s\x00-\x1f\x7f\"'<>\\`{}|^]+$"
 _API = r"^(?:https://[A-Za-z0-9.-]+(?::[0-9]+)?|http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]+)?)(?:/[A-Za-z0-9._/-]*)?$"
+_PREFIX = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
 _PCI = r"^(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$"
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _CIDR = rf"^{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}/(?:[89]|1[0-9]|2[0-8])$"
@@ -82,6 +83,12 @@ Url = Annotated[str, _named(_URL, "an address begins with https:// and has no sp
 ApiUrl = Annotated[
     str,
     _named(_API, "an API's address is https://HOST, or http:// on this machine, without a login in it", 2048),
+]
+Prefix = Annotated[
+    str,
+    _named(
+        _PREFIX, "a prefix is names of letters, digits, dots, dashes and underscores, with / between", 200
+    ),
 ]
 Period = Annotated[
     str, StringConstraints(pattern=_form(r"^[1-9][0-9]{0,3}d$", "a period is written in days, such as 90d"))
@@ -524,15 +531,35 @@ class KeySource(Frozen):
     command: list[Line] | None = None
 
 
-class State(Frozen):
-    """Where OpenTofu keeps its state. `previous`: the key before the last rotation, as long as something needs it.
+class RecoveryKey(Frozen):
+    """Somebody else's way to the key of the state: a public key of age, and who has the private one."""
 
-    `holders`: who has the master key, or may use the command that prints it.
+    name: Slug
+    recipient: AgeRecipient
+    holders: Annotated[list[Login], Field(min_length=1)]
+
+
+class StateKind(StrEnum):
+    """Where states lie: below the root folder, or in a bucket that a team shares."""
+
+    LOCAL = "local"
+    S3 = "s3"
+
+
+class State(Frozen):
+    """Where OpenTofu keeps its state. `previous`: the key before the last change of it, as long as something needs it.
+
+    `bucket`, `region`, `endpoint`, `prefix` are for kind s3; an `endpoint` is that of a store other than AWS's own.
     """
 
-    kind: Literal["local"] = "local"
+    kind: Annotated[StateKind, Field(strict=False)] = StateKind.LOCAL
+    bucket: Bucket | None = None
+    region: Region | None = None
+    endpoint: ApiUrl | None = None
+    prefix: Prefix | None = None
     key: KeySource = KeySource()
     previous: KeySource | None = None
+    recovery: list[RecoveryKey] = Field(default_factory=list)
     holders: list[Login] = Field(default_factory=list)
 
 
@@ -646,6 +673,7 @@ class Settings(Frozen):
     thresholds: Thresholds = Thresholds()
     jobs: Annotated[int, Field(ge=1, le=64)] = 4
     image_hosts: list[Line] = Field(default_factory=list)
+    credential_hosts: list[Line] = Field(default_factory=list)
     access_delivery: Annotated[Delivery, Field(strict=False)] = Delivery.PULL_REQUEST
     github: GithubLogin = GithubLogin()
     operators: list[Login] = Field(default_factory=list)

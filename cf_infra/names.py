@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from cf_infra.model import Offer, Stack
 
+SANDBOX = "sandbox"
+"""What the OpenStack on this machine is called; clouds.yaml needs no entry for it."""
+
+
+def is_sandbox(cloud: str) -> bool:
+    """True for the clouds that are on this machine."""
+    return cloud == SANDBOX or cloud.startswith(f"{SANDBOX}-")
+
 
 def prefix(stack: str) -> str:
     """What the names of everything of a stack begin with."""

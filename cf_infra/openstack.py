@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from cf_infra.compile import MANAGED_BY
 from cf_infra.diagnostics import Diagnostic, Failure, some
 from cf_infra.mask import SHOWN, Masker
+from cf_infra.names import SANDBOX as SANDBOX
+from cf_infra.names import is_sandbox as is_sandbox
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
-SANDBOX = "sandbox"
-"""The cloud that is on this machine; its clouds.yaml is found without being named."""
 TIMEOUT = 30.0
 """Seconds that a cloud may take for one answer."""
 SECRET = ("password", "application_credential_secret", "token", "secret", "passcode")
@@ -73,11 +73,6 @@ class Server:
     fault: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
-
-
-def is_sandbox(cloud: str) -> bool:
-    """True for the clouds that are on this machine."""
-    return cloud == SANDBOX or cloud.startswith(f"{SANDBOX}-")
 
 
 def login(cloud: str, sandbox: Path) -> Login:

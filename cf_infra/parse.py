@@ -308,6 +308,8 @@ def _settings(files: Mapping[str, bytes], faults: list[Diagnostic]) -> Settings 
 
 def _without_a_secret(d: Diagnostic) -> Diagnostic:
     path = d.path or ()
+    if path[:2] == ("state", "recovery") and path[-1:] == ("recipient",):
+        return _without_an_identity(d, path)
     # Operators name their sinks, and such a name may well be `github-secret`.
     keys = [i for i, key in enumerate(path) if _SECRET.search(str(key)) and path[:i] != ("sinks",)]
     if not keys:
@@ -322,6 +324,20 @@ def _without_a_secret(d: Diagnostic) -> Diagnostic:
         detail=f"What stands at {key} is none of the forms that it may have, and may be a secret: it is not shown.",
         hint="say where the secret is to be had, not the secret itself:\ntoken: env GITHUB_TOKEN\n"
         "if it was ever pushed, it is known: revoke it",
+    )
+
+
+def _without_an_identity(d: Diagnostic, path: Path) -> Diagnostic:
+    """What is no public key of age may be the private one."""
+    return Diagnostic(
+        "secret-in-settings",
+        file=d.file,
+        path=path,
+        on_key=True,
+        label="is no public key",
+        detail="What stands at `recipient` is no public key of age, and may be the private one: it is not shown.",
+        hint="write the public key, which begins with age1:\nage-keygen -y FILE-WITH-THE-PRIVATE-KEY\n"
+        "if the private one was ever pushed, it is known: make another pair",
     )
 
 

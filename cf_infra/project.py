@@ -59,8 +59,12 @@ class Folder:
 
 def read(root: Path, today: date, maintainers: Maintainers | None = None) -> Folder:
     """Read, parse and check a folder. Raises Failure only for files that cannot be read at all."""
-    folder = from_files(root, read_root(root), today, maintainers)
-    known = {name: ledger.load(root / STATE / name) for name in folder.inventory.stacks}
+    return with_ledgers(from_files(root, read_root(root), today, maintainers))
+
+
+def with_ledgers(folder: Folder) -> Folder:
+    """The folder with what lies beside the states now. Raises Failure."""
+    known = {name: ledger.load(folder.root / STATE / name) for name in folder.inventory.stacks}
     return replace(folder, ledgers=known)
 
 

@@ -40,6 +40,11 @@ def restore(state: Path) -> bool:
     return True
 
 
+def back_up(state: Path) -> None:
+    """Have a whole copy beside a local state, for `restore`, before something else than an apply writes it."""
+    _replace(state, state.with_name(state.name + ".backup"))
+
+
 def is_cut_off(state: Path) -> bool:
     """True for a state file that begins and does not end."""
     return (

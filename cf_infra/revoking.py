@@ -14,7 +14,18 @@ from typing import Any
 
 import orjson
 
-from cf_infra import credentials, deploy, kinds, ledger, openstack, project, reach, rotating, waves
+from cf_infra import (
+    credentials,
+    deploy,
+    kinds,
+    ledger,
+    openstack,
+    project,
+    reach,
+    rotating,
+    state_place,
+    waves,
+)
 from cf_infra.canary_cloud import logged_in
 from cf_infra.commands import Options, Outcome
 from cf_infra.credentials import UNKNOWN
@@ -69,7 +80,7 @@ class Job:
 
 def revoke(options: Options, asked: Asked, agree: Callable[[str], None], say: Say) -> Outcome:
     """List what it ends, ask, do it. Raises Failure before anything is done."""
-    folder = rotating.read(options)
+    folder = rotating.read(options, say)
     reached = reach.reach(folder.inventory, asked.person) if asked.person is not None else []
     names = _targets(folder, asked, reached)
     everything = replace(options, names=sorted({stack for stack, _ in names}))
@@ -228,8 +239,13 @@ class _Revocation:
     say: Say
 
     def run(self) -> list[Ended]:
-        """Withdraw, turn, turn again, prove. Raises Failure; running it again goes on."""
+        """Withdraw, turn, turn again, prove. Raises Failure; running it again goes on, on any machine."""
+        with state_place.sharing(self.folder, self.deployment, self.say):
+            return self._run()
+
+    def _run(self) -> list[Ended]:
         gone = {name: self._withdraw(name) for name in self.names}
+        state_place.share(self.folder, self.deployment, self.say)
         with ExitStack() as stack:
             olds = [_Old(material, login, stack) for material, login in self._values(gone)]
             self.say("making, delivering and proving the new one")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cf_infra import credential_report, deploy, kinds, ledger, plan, project, record, waves
+from cf_infra import credential_report, deploy, kinds, ledger, plan, project, record, state_place, waves
 from cf_infra.commands import Options, Outcome
 from cf_infra.deployment import Deployment, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
@@ -36,7 +36,7 @@ class Turned:
 
 def rotate(options: Options, say: Say) -> Outcome:
     """Turn what is due in the named stacks, or in all that have credentials. Raises Failure for what cannot begin."""
-    folder = read(options)
+    folder = read(options, say)
     chosen = having_credentials(folder, options, say)
     jobs = options.jobs or folder.inventory.settings.jobs
 
@@ -51,11 +51,14 @@ def rotate(options: Options, say: Say) -> Outcome:
     return Outcome(rows, text, project.placed(folder, found), interrupted=interrupted)
 
 
-def read(options: Options) -> Folder:
-    """The folder, without errors, with the real day beside the pretended one. Raises Failure."""
+def read(options: Options, say: Say) -> Folder:
+    """The folder, without errors, with the real day beside the pretended one, and what others did. Raises Failure."""
     folder = replace(project.read(options.root, options.today), clock=now().date())
     if has_errors(folder.diagnostics):
         raise Failure(*folder.diagnostics)
+    folder, told = state_place.opened(folder, say)
+    for one in told:
+        say(f"{one.detail} {one.hint}")
     return folder
 
 
@@ -91,12 +94,21 @@ def turn(folder: Folder, deployment: Deployment, say: Say) -> Turned:
     """Turn what is due in one stack. Raises Failure, also if more than credentials would change."""
     stack = folder.inventory.stacks[deployment.stack]
     if not kinds.is_deployed(stack):
-        return Turned(deployment, [], own_logins(folder, deployment, say).turn([]))
+        with state_place.sharing(folder, deployment, say):
+            return _turned_alone(folder, deployment, say)
     saved = _planned(deploy.prepare(folder, deployment, say))
     run = deploy.prepare(replace(folder, clock=saved.made), deployment, say)
     deploy.verify(run, saved)
     applied = deploy.apply_stack(run, saved)
     return Turned(deployment, applied.receipts, applied.diagnostics)
+
+
+def _turned_alone(folder: Folder, deployment: Deployment, say: Say) -> Turned:
+    logins = own_logins(folder, deployment, say)
+    told = logins.turn([])
+    if not has_errors(told):
+        logins.retired()
+    return Turned(deployment, [], told)
 
 
 def own_logins(folder: Folder, deployment: Deployment, say: Say) -> Logins:

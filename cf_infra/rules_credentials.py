@@ -5,7 +5,9 @@ Each rule is one small "Ensure ..." function; they are listed in check.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from cf_infra.diagnostics import Diagnostic, some
 from cf_infra.making import BY_PEOPLE
@@ -128,6 +130,58 @@ def _missing(credential: Credential, stack: Kind) -> dict[str, str]:
 
 
 _EXAMPLES["repository"] = "repository: .cirun   (or selection: NAME OF A SECRET, or installation: NUMBER)"
+
+
+def credentials_go_where_settings_allow(view: View) -> Iterator[Diagnostic]:
+    """Ensure the addresses at which a credential is tried are on hosts that the settings allow: they get to see it."""
+    if SETTINGS in view.inventory.unread:
+        return
+    allowed = view.inventory.settings.credential_hosts
+    for stack, name, credential in _credentials(view):
+        for key in ("server", "endpoint"):
+            address = getattr(credential, key)
+            if address is not None and urlsplit(address).netloc not in allowed:
+                yield stack_fault(
+                    "bad-value",
+                    stack,
+                    ("credentials", name, key),
+                    "host is not allowed",
+                    f"A login is tried there, so operators must know it. settings.yaml allows: {some(allowed)}.",
+                    "ask an operator to add the host to `credential_hosts` in settings.yaml",
+                )
+
+
+_OURS = re.compile(r"(?:ACTIONS|AWS|CF_INFRA|CIRUN|GITHUB|OS|SSH|TF|TOFU|XDG)_.*|GH_TOKEN|HOME|PATH|USER")
+"""Variables that this program, OpenTofu, its providers or the system read: none is anybody's login to deliver."""
+
+
+def sources_are_of_one_credential(view: View) -> Iterator[Diagnostic]:
+    """Ensure a stack file cannot have the operators' own logins delivered, nor those of another credential."""
+    settings = view.inventory.settings
+    ours = {settings.github.token.removeprefix("env ")}
+    for found in settings.sinks.values():
+        ours |= {found.token.removeprefix("env ")} if isinstance(found, DroneSecretSink) else set()
+        ours |= set(found.variables) if isinstance(found, CommandSink) else set()
+    first: dict[str, str] = {}
+    for stack, name, credential in _credentials(view):
+        variable = (credential.source or "").removeprefix("env ")
+        if not variable:
+            continue
+        other = first.setdefault(variable, f"{stack}/{name}")
+        if variable in ours or _OURS.fullmatch(variable):
+            why = f"{variable} is a variable that cf-infra, OpenTofu or the system use themselves."
+        elif other != f"{stack}/{name}":
+            why = f"{variable} has `{other}` already; what is in it would be delivered in two places."
+        else:
+            continue
+        yield stack_fault(
+            "bad-value",
+            stack,
+            ("credentials", name, "source"),
+            "not for this",
+            why,
+            f"take a variable of its own:\nsource: env {f'login_{stack}_{name}'.upper().replace('-', '_')}",
+        )
 
 
 def sinks_are_there(view: View) -> Iterator[Diagnostic]:

@@ -294,6 +294,14 @@ class Tofu:
         finally:
             os.close(handle)
 
+    def encrypt_again(self) -> None:
+        """Write the state anew, under the current key; what it says stays. In between it is in memory only.
+
+        OpenTofu writes a state only if something in it changed: its serial number does.
+        """
+        plain = self._document("state-pull", ["state", "pull", "-no-color"])
+        self._push({**plain, "serial": int(plain["serial"]) + 1})
+
     def plan(
         self,
         out: Path,

@@ -35,6 +35,7 @@ PURE = (
     "rules_credentials",
     "rules_capacity",
     "rules_people",
+    "rules_settings",
     "access",
 )
 

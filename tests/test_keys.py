@@ -358,6 +358,47 @@ def test_the_exchange(tmp_path: Path) -> None:
     assert provider("command", "lab", sys.executable, "-c", f"print('{DIGITS}')")[1] == first
 
 
+def both(current: Path, previous: Path) -> list[str]:
+    return [json.dumps(["file", str(path)]) for path in (current, previous)]
+
+
+def test_the_exchange_with_two_keys(tmp_path: Path) -> None:
+    """What the old key wrote is read with the old one, and everything is written with the new one."""
+    old, new = key_file(tmp_path / "old").path, key_file(tmp_path / "new", DIGITS[::-1]).path
+    _, before, _ = provider("file", "lab", str(old))
+    _, after, _ = provider("file", "lab", str(new))
+    code, asked, _ = provider("two", "lab", *both(new, old), question=before["meta"])
+    assert code == 0 and asked["meta"] == after["meta"]
+    assert asked["keys"] == {
+        "encryption_key": after["keys"]["encryption_key"],
+        "decryption_key": before["keys"]["encryption_key"],
+    }
+    _, again, _ = provider("two", "lab", *both(new, old), question=after["meta"])
+    assert again["keys"]["decryption_key"] == after["keys"]["encryption_key"]
+    assert provider("two", "lab", *both(new, tmp_path / "gone"))[1] == after, (
+        "not asked for where it is not needed"
+    )
+    code, _, said = provider("two", "lab", *both(new, tmp_path / "gone"), question=before["meta"])
+    assert code == 1 and "no-key" in said
+    strange = {"external_data": {"stack": "lab", "key": "0123456789abcdef"}}
+    code, _, said = provider("two", "lab", *both(new, old), question=strange)
+    assert code == 1 and "wrong-key" in said and "the previous key gives" in said
+    code, _, said = provider("two", "other", *both(new, old), question=before["meta"])
+    assert code == 1 and "foreign-state" in said
+
+
+def test_opentofu_is_told_of_both_keys() -> None:
+    sources = Sources(KeyFile(Path("/keys/new")), KeyCommand(("pass", "show", "${x}")))
+    env = encryption_environment(sources, "lab", {"GPG_TTY": "/dev/tty"})
+    assert env["GPG_TTY"] == "/dev/tty", "the previous one may come from a password store, too"
+    command = json.loads(env["TF_ENCRYPTION"])["key_provider"]["external"]["stack"]["command"]
+    assert command[-4:-2] == ["two", "lab"]
+    assert [json.loads(text.replace("$${", "${")) for text in command[-2:]] == [
+        ["file", "/keys/new"],
+        ["command", "pass", "show", "${x}"],
+    ]
+
+
 def test_the_exchange_without_a_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -338,6 +338,10 @@ DRIVEN: dict[str, list[str]] = {
     "audit": ["audit", "audit --only github --only cirun", "audit --only openstack"],
     "rotate": ["rotate", "rotate lab", "rotate lab --cloud lab=sandbox"],
     "revoke-now": ["revoke-now lab/cirun --yes", "revoke-now --stack lab --yes", "revoke-now --person carol --yes"],
+    "state move": ["state move"],
+    "state rekey": ["state rekey", "state rekey lab"],
+    "state seal": ["state seal"],
+    "state recover": ["state recover --identity nothing", "state recover --identity REQUEST"],
     "sandbox down": ["sandbox down"],
     "sandbox env": ["sandbox env"],
     "sandbox job": ["sandbox job numpy gpu-large"],
@@ -348,7 +352,7 @@ NOT_DRIVEN = {
     "sandbox up": "starts OpenStack: the sessions with the sandbox do it, under the same watch",
     "sandbox reset": "starts OpenStack: the sessions with the sandbox do it, under the same watch",
 }
-CLOCKED = ("apply", "sandbox")
+CLOCKED = ("apply", "sandbox", "state")
 """Commands that take no --today."""
 
 

@@ -1,0 +1,98 @@
+"""Rules of settings.yaml: where the state is, and who else gets at its key.
+
+Each rule is one small "Ensure ..." function; they are listed in check.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cf_infra.diagnostics import Diagnostic, Path
+from cf_infra.model import KeySource, State, StateKind
+from cf_infra.parse import SETTINGS
+from cf_infra.rule import View
+
+ENOUGH = 2
+"""Recovery keys, and people who hold one: with fewer, one loss is the loss of all."""
+_OF_A_BUCKET = ("bucket", "region", "endpoint", "prefix")
+
+
+def _fault(code: str, path: Path, label: str, detail: str, hint: str, on_key: bool = False) -> Diagnostic:
+    return Diagnostic(code, file=SETTINGS, path=path, label=label, detail=detail, hint=hint, on_key=on_key)
+
+
+def states_have_their_place(view: View) -> Iterator[Diagnostic]:
+    """Ensure a state in S3 has bucket and region, and a local one has neither."""
+    state = view.inventory.settings.state
+    if state.kind is StateKind.S3:
+        yield from _incomplete(state)
+        return
+    for name in _OF_A_BUCKET:
+        if getattr(state, name) is not None:
+            detail = f"`state.{name}` is for a state in S3, and this one is local."
+            hint = f"kind: s3, or take `{name}` away"
+            yield _fault("bad-value", ("state", name), "not with kind local", detail, hint, on_key=True)
+
+
+def _incomplete(state: State) -> Iterator[Diagnostic]:
+    for name, example in (("bucket", "cf-infra-states"), ("region", "eu-central-1")):
+        if getattr(state, name) is None:
+            detail = f"A state in S3 needs `{name}`."
+            yield _fault("missing-key", ("state", "kind"), f"without `{name}`", detail, f"{name}: {example}")
+    if state.bucket is not None and len(state.bucket) < 3:
+        detail = f"{state.bucket!r} has {len(state.bucket)} characters; names of buckets have 3 to 63."
+        yield _fault("bad-value", ("state", "bucket"), "too short", detail, "write the bucket's whole name")
+
+
+def keys_have_one_source(view: View) -> Iterator[Diagnostic]:
+    """Ensure a key comes from a file or from a command, and that the previous one is not the current one."""
+    state = view.inventory.settings.state
+    for name, source in (("key", state.key), ("previous", state.previous or KeySource())):
+        if source.file is not None and source.command is not None:
+            detail = f"`state.{name}` has a file and a command; the key comes from one of them."
+            yield _fault("bad-value", ("state", name), "two sources", detail, "take one of them away")
+        if source.command is not None and not source.command:
+            detail = f"`state.{name}.command` is empty."
+            yield _fault(
+                "bad-value", ("state", name, "command"), "empty", detail, "command: [pass, show, NAME]"
+            )
+    if state.previous is not None and state.previous == state.key != KeySource():
+        detail = "`state.previous` is what `state.key` is; it is for the key before the last change of it."
+        hint = "name the old key there, or take `previous` away"
+        yield _fault("bad-value", ("state", "previous"), "the same key", detail, hint)
+
+
+def recovery_keys_differ(view: View) -> Iterator[Diagnostic]:
+    """Ensure no recovery key stands twice: two that are the same are one."""
+    names: dict[str, int] = {}
+    recipients: dict[str, int] = {}
+    for index, key in enumerate(view.inventory.settings.state.recovery):
+        for what, value, seen in (("name", key.name, names), ("recipient", key.recipient, recipients)):
+            first = seen.setdefault(value, index)
+            if first != index:
+                detail = f"Recovery key {index + 1} has the same {what} as recovery key {first + 1}."
+                path: Path = ("state", "recovery", index, what)
+                hint = (
+                    "give each its own, and make each pair of keys on its holder's own machine:\nage-keygen"
+                )
+                yield _fault("bad-value", path, "stands twice", detail, hint)
+
+
+def recovery_has_enough_keys(view: View) -> Iterator[Diagnostic]:
+    """Ensure that one loss is not the loss of all: two recovery keys at least, held by two people.
+
+    A local state without any says nothing: whoever tries things has no second person.
+    """
+    state = view.inventory.settings.state
+    if not state.recovery and state.kind is StateKind.LOCAL:
+        return
+    holders = {login.lower() for key in state.recovery for login in key.holders}
+    if len(state.recovery) < ENOUGH or len(holders) < ENOUGH:
+        keys, people = len(state.recovery), len(holders)
+        detail = (
+            f"The key of the state can be recovered with {keys} key{'s' * (keys != 1)} of "
+            f"{people} {'people' if people != 1 else 'person'}; if it is lost with them, no state can be read again."
+        )
+        hint = "let another person make a pair of keys, and add the public one:\nage-keygen -o recovery.key"
+        path: Path = ("state", "recovery") if state.recovery else ("state",)
+        yield _fault("few-recovery-keys", path, "fewer than two", detail, hint, on_key=True)
