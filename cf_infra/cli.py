@@ -9,6 +9,7 @@ import gc
 import itertools
 import os
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 

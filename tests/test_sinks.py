@@ -22,6 +22,7 @@ from cf_infra.making import fields
 from cf_infra.material import Material, Sink
 from cf_infra.model import CredentialKind, Settings
 from cf_infra.sinks import sink
+from tests.leaks import WATCH
 
 VALUE = "Zq81-value-of-a-test"
 LOGIN = {
@@ -144,6 +145,7 @@ def test_a_command_gets_the_fields_on_its_standard_input_and_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    WATCH.holds(tmp_path / "got")
     environ = {**os.environ, "GITHUB_TOKEN": "not-for-it", "OP_SERVICE_ACCOUNT_TOKEN": "for-it", "USER": "me"}
     described = command(TAKES, "edit", "-", variables=["OP_SERVICE_ACCOUNT_TOKEN"])
     target = found("vault", described, tmp_path, environ)
