@@ -339,7 +339,6 @@ DRIVEN: dict[str, list[str]] = {
     "audit": ["audit", "audit --only github --only cirun", "audit --only openstack"],
     "rotate": ["rotate", "rotate lab", "rotate lab --cloud lab=sandbox"],
     "revoke-now": ["revoke-now lab/cirun --yes", "revoke-now --stack lab --yes", "revoke-now --person carol --yes"],
-    "state move": ["state move"],
     "state rekey": ["state rekey", "state rekey lab"],
     "state seal": ["state seal"],
     "state recover": ["state recover --identity nothing", "state recover --identity REQUEST"],
@@ -350,6 +349,7 @@ DRIVEN: dict[str, list[str]] = {
 """Command -> lines that are run, with LIST and REQUEST for files. Each twice: with services that answer, and with
 services that repeat in an error all that they were sent."""
 NOT_DRIVEN = {
+    "state move": "needs a bucket: tests/test_state_s3.py moves states, and the watch knows the bucket's keys",
     "sandbox up": "starts OpenStack: the sessions with the sandbox do it, under the same watch",
     "sandbox reset": "starts OpenStack: the sessions with the sandbox do it, under the same watch",
 }
