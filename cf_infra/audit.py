@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cf_infra.audit_cirun import cirun
+from cf_infra.audit_credentials import credentials
 from cf_infra.audit_github import github
 from cf_infra.audit_lists import lists
 from cf_infra.audit_openstack import openstack
@@ -35,5 +36,7 @@ def _all(declared: Declared, seen: Observed) -> Iterator[Finding]:
         yield from cirun(declared, seen.cirun, seen.lists, moved)
     for name, cloud in sorted(seen.clouds.items()):
         yield from openstack(declared, declared.resolved.stacks[name], cloud, seen.left.get(name, Left()))
+    for name, rows in sorted(seen.credentials.items()):
+        yield from credentials(name, rows, declared.resolved.today)
     for one in seen.not_asked:
         yield Finding("not-audited", one.place, "everything there", one.why, fix=one.fix)

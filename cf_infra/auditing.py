@@ -17,8 +17,10 @@ import orjson
 
 from cf_infra import (
     audit_report,
+    credential_report,
     kinds,
     lab,
+    ledger,
     observe_github,
     observe_openstack,
     openstack,
@@ -30,7 +32,7 @@ from cf_infra.access import AccessList, access_text, read_access
 from cf_infra.audit import audit
 from cf_infra.cirun import Cirun
 from cf_infra.declared import Declared
-from cf_infra.deployment import STATE, load_inventory
+from cf_infra.deployment import STATE, Deployment, load_inventory
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, nearest, some
 from cf_infra.files import read_regular, write
 from cf_infra.findings import KINDS, Finding
@@ -117,6 +119,7 @@ def run(
     found = _of_stacks(audit(declared, seen), declared, options.stacks)
     look.remember()
     told = [*beside, *(_not_audited(one) for one in found if one.kind == "not-audited")]
+    told += project.placed(folder, look.broken())
     return Outcome(found, look.asked, told, [d for d in folder.diagnostics if d.severity == "warning"])
 
 
@@ -169,6 +172,7 @@ class _Look:
         self.cirun: SeenCirun | None = None
         self.clouds: dict[str, SeenCloud] = {}
         self.left: dict[str, Left] = {}
+        self.credentials: dict[str, list[dict[str, Any]]] = {}
 
     def seen(self) -> Observed:
         """All of it."""
@@ -178,6 +182,7 @@ class _Look:
             cirun=self.cirun,
             clouds=self.clouds,
             left=self.left,
+            credentials=self.credentials,
             not_asked=self.not_asked,
         )
 
@@ -188,6 +193,7 @@ class _Look:
             self.lists = SeenLists(where="", access=_copy(options.access), runners=_copy(options.runners))
             self.asked = {str(path): 0 for path in (options.access, options.runners) if path is not None}
             return
+        self._read_ledgers()
         # Cirun comes first: it knows which repositories are to be looked at.
         shared = self._wants(Kind.GITHUB, Kind.APP, Kind.CIRUN)
         if self._wanted("cirun") and shared:
@@ -198,6 +204,19 @@ class _Look:
             named = not options.stacks or name in options.stacks
             if self._wanted("openstack") and stack.kind is Kind.OPENSTACK and named:
                 self._ask(f"{name} ({stack.cloud or 'no cloud'})", lambda name=name: self._ask_cloud(name))  # type: ignore[misc]
+
+    def _read_ledgers(self) -> None:
+        """What the last runs left of the stacks' credentials: nobody is asked, every run tries them."""
+        folder, options = self.folder, self.options
+        for name, stack in folder.inventory.stacks.items():
+            if stack.credentials and (not options.stacks or name in options.stacks):
+                deployment = (
+                    kinds.deployment(options.root, name, stack, folder.inventory.settings, options.clouds)
+                    if kinds.is_deployed(stack)
+                    else Deployment(options.root, name, "", own=True)
+                )
+                known = ledger.load(deployment.state)
+                self.credentials[name] = credential_report.rows(name, stack, folder.today, known)
 
     def _wanted(self, place: str) -> bool:
         return not self.options.only or place in self.options.only
@@ -296,6 +315,15 @@ class _Look:
         self.clouds[name], self.left[name] = seen, observe_openstack.left(inventory)
         self.not_asked += missing
         self.asked[f"{name} ({cloud})"] = 0
+
+    def broken(self) -> list[Diagnostic]:
+        """The credentials that do not work, as errors."""
+        faults = [
+            fault
+            for name, rows in self.credentials.items()
+            for fault in credential_report.faults(name, rows, self.folder.today)
+        ]
+        return [fault for fault in faults if fault.severity == "error"]
 
     def remember(self) -> None:
         """Keep the lists of people, so that the next audit can tell what changed; those not read now stay."""

@@ -9,10 +9,12 @@ from typing import Any
 from cf_infra import credentials
 from cf_infra.credentials import UNKNOWN, History
 from cf_infra.diagnostics import Diagnostic
-from cf_infra.model import Credential, Stack
+from cf_infra.model import Credential, CredentialKind, Stack
 
 SOON = 2
 """Days: a credential that ends before the next two daily runs is a finding."""
+ENDED_BY_CLOUD = (CredentialKind.APPLICATION_CREDENTIAL,)
+"""The kinds that a cloud ends by itself, if nobody retires them."""
 
 
 def rows(name: str, stack: Stack, today: date, known: Mapping[str, History]) -> list[dict[str, Any]]:
@@ -29,7 +31,16 @@ def _row(stack: str, name: str, credential: Credential, today: date, history: Hi
     if credential.source is not None and history.proven:
         label = max((proof.generation for proof in history.proven), key=credentials.order)
     proof, seen = history.proof(label), history.seen
-    turns = credentials.begins(stack, name, credential, credentials.order(label)[0] + 1)
+    last = max((p.generation for p in history.proven), key=credentials.order, default=None)
+    ends = (
+        {g.label: g.expires for g in here}
+        if credential.kind in ENDED_BY_CLOUD and not credential.source
+        else {}
+    )
+
+    def turns(of: str) -> str:
+        return credentials.begins(stack, name, credential, credentials.order(of)[0] + 1).isoformat()
+
     return {
         "credential": name,
         "kind": credential.kind.value,
@@ -39,7 +50,10 @@ def _row(stack: str, name: str, credential: Credential, today: date, history: Hi
         "works": seen.works if seen is not None else None,
         "seen_at": seen.at if seen is not None else None,
         "said": seen.said if seen is not None else None,
-        "next": turns.isoformat(),
+        "next": turns(label),
+        "proven_label": last,
+        "turns": turns(last) if last is not None else None,
+        "expires": ends[last].isoformat() if last in ends else None,
         "by": "us" if credential.source is None else "others",
         "delivered": [
             {"sink": s.sink, "place": s.place, "generation": s.generation, "at": s.at} for s in history.sent
@@ -64,20 +78,44 @@ def lines(found: Iterable[Mapping[str, Any]]) -> list[str]:
     return told
 
 
+def broken(row: Mapping[str, Any], today: date) -> str:
+    """Why a credential does not work; empty if it does, as far as is known."""
+    if row["works"] is False:
+        return f"The last login with it failed: {row['said']}"
+    if row["expires"] is not None and date.fromisoformat(row["expires"]) <= today:
+        return f"The cloud has ended it on {row['expires']}, and no other one was proven."
+    return ""
+
+
+def late(row: Mapping[str, Any], today: date) -> str:
+    """Why a credential should have a successor by now; empty if all is well."""
+    if row["proven_label"] is None:
+        return ""
+    left = (date.fromisoformat(row["turns"]) - today).days
+    if row["by"] == "others":
+        return f"Its period ends {_when(left)}, and only others can make a new one." if left <= SOON else ""
+    ends = (date.fromisoformat(row["expires"]) - today).days if row["expires"] is not None else SOON + 1
+    if ends <= SOON:
+        return f"The cloud ends it {_when(ends)}, and no other one is proven."
+    return f"Its successor was due {_when(left)}, and is not proven." if left < 0 else ""
+
+
+def _when(days: int) -> str:
+    text = f"{abs(days)} day{'s' * (abs(days) != 1)}"
+    return f"in {text}" if days > 0 else "today" if days == 0 else f"{text} ago"
+
+
 def faults(stack: str, found: Iterable[Mapping[str, Any]], today: date) -> list[Diagnostic]:
-    """What is broken, and what ends before the next two daily runs."""
+    """What does not work (errors), and what ends before two more daily runs (warnings)."""
     told = []
     for row in found:
         name = row["credential"]
         place: dict[str, Any] = {"file": f"stacks/{stack}.yaml", "path": ("credentials", name)}
-        if row["works"] is False:
-            detail = f"The last login with `{name}` of `{stack}` failed: {row['said']}"
+        if why := broken(row, today):
             hint = f"make and prove another one:\ncf-infra revoke-now {stack}/{name}"
+            detail = f"`{name}` of `{stack}`: {why}"
             told.append(Diagnostic("canary-failed", detail=detail, hint=hint, label="does not work", **place))
-        left = (date.fromisoformat(row["next"]) - today).days
-        if row["proven"] is not None and row["by"] == "others" and left <= SOON:
-            days = f"{abs(left)} day{'s' * (abs(left) != 1)}"
-            when = f"in {days}" if left > 0 else "today" if left == 0 else f"{days} ago"
-            detail = f"The period of `{name}` of `{stack}` ends {when}, and only others can make a new one."
+        elif why := late(row, today):
+            detail = f"`{name}` of `{stack}`: {why}"
             told.append(Diagnostic("rotation-due", detail=detail, label="wants a new one", **place))
     return told

@@ -29,6 +29,9 @@ KINDS: dict[str, str] = {
     "app-for-all": "A vendor's app has all repositories, or is not installed.",
     "activation-without-grant": "Cirun makes runners for a repository that has no grant.",
     "grant-without-activation": "A repository has a grant of a label, and Cirun is not active for it.",
+    "broken-credential": "The last login with a credential failed, or the cloud has ended it.",
+    "late-credential": "A credential ends before two more daily runs, or should have been replaced already.",
+    "untried-credential": "Nobody has tried a credential for more than two days, so nobody knows whether it works.",
     "orphan": "A server, a login or a flavor carries our marks and is in no inventory.",
     "not-audited": "A place could not be asked, so nothing is known of it.",
 }

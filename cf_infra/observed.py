@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from cf_infra.model import Frozen
@@ -186,4 +188,6 @@ class Observed(Frozen):
     cirun: SeenCirun | None = None
     clouds: dict[str, SeenCloud] = Field(default_factory=dict)
     left: dict[str, Left] = Field(default_factory=dict)
+    credentials: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)
+    """By stack what the ledger says of its credentials (credential_report.rows)."""
     not_asked: list[NotAsked] = Field(default_factory=list)

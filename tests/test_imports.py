@@ -60,6 +60,7 @@ CORE = [
     "audit_lists",
     "audit_github",
     "audit_cirun",
+    "audit_credentials",
     "audit_openstack",
     "audit",
     "audit_report",

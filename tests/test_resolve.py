@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pytest
 
 from cf_infra.capacity import Shape
 from cf_infra.catalog import catalog, machines_of_its_own
-from cf_infra.model import Credential, Grant, Inventory
+from cf_infra.model import Grant, Inventory
 from cf_infra.parse import parse
-from cf_infra.resolve import EPOCH, demands, generations, has_access, hostname, resolve
+from cf_infra.resolve import demands, has_access, hostname, resolve
 
 DAY = date(2026, 6, 1)
 LAB = """
@@ -175,44 +175,6 @@ def test_hostname() -> None:
     )
     assert len(hostname("x" * 200)) == 63
     assert hostname("___") == "cf-" + hostname("___")[-6:]
-
-
-# ---------------------------------------------------------------------------------------------- generations
-
-DRONE = Credential.model_validate({"kind": "application_credential", "rotate_every": "10d", "overlap": "3d"})
-
-
-def test_generations_over_a_year() -> None:
-    """One lives, and two during the overlap; each is there until its successor's overlap is over."""
-    seen: dict[int, list[date]] = {}
-    for n in range(365):
-        day = DAY + timedelta(days=n)
-        live = generations("lab", "drone", DRONE, day)
-        assert len(live) in (1, 2)
-        assert all(day < g.expires for g in live)
-        for generation in live:
-            seen.setdefault(generation.number, []).append(day)
-    whole = [days for days in seen.values() if days[0] > DAY and days[-1] < DAY + timedelta(days=364)]
-    assert {len(days) for days in whole} == {13}
-    assert all((days[-1] - days[0]).days == 12 for days in whole)
-
-
-def test_generations_turn_on_their_own_days() -> None:
-    firsts = {generations("lab", f"c{n}", DRONE, EPOCH + timedelta(days=5000))[-1].expires for n in range(40)}
-    assert len(firsts) > 5
-
-
-def test_a_pretended_day_gives_no_credential_that_has_ended() -> None:
-    """Keystone refuses an end that is past: with `--today` in the past, ends move on by whole periods."""
-    then = DAY - timedelta(days=1000)
-    for plain, moved in zip(
-        generations("lab", "drone", DRONE, then),
-        generations("lab", "drone", DRONE, then, clock=DAY),
-        strict=True,
-    ):
-        assert plain.key == moved.key
-        assert moved.expires > DAY
-        assert (moved.expires - plain.expires).days % 10 == 0
 
 
 def test_machines_of_its_own() -> None:

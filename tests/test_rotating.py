@@ -32,7 +32,7 @@ credentials:
 offers:
   job: {{via: cirun, mode: on-demand, label: other-job, cirun: {{cloud: aws, instance_type: g}}}}
 """
-TWIN = CIRUN.replace("other-job", "twin-job").replace("  job:", "  twin:")
+TWIN = CIRUN.replace("other-job", "twin-job").replace("  job:", "  twin:").replace(GIVEN, "env CF_TEST_TWIN")
 GIVEN_VALUE = "given-by-carol-0001"
 
 
@@ -233,7 +233,7 @@ def test_a_stack_that_was_never_applied_or_has_none(world: World) -> None:
     write_root(world.root, {"stacks/access.yaml": STACK.encode()})
     ran = world("rotate", "access")
     assert ran.code == 0 and "access: has no credentials" in ran.err
-    with_one = STACK + f"credentials: {{hook: {{kind: secret, deliver: [file], source: {GIVEN}}}}}\n"
+    with_one = STACK + "credentials: {hook: {kind: secret, deliver: [file], source: env CF_TEST_ACCESS}}\n"
     write_root(world.root, {"stacks/access.yaml": with_one.encode()})
     ran = world("rotate", "access")
     assert ran.code == 1 and "cf-infra plan access && cf-infra apply access" in ran.err
