@@ -19,13 +19,13 @@ import orjson
 
 from cf_infra import lastmile, project
 from cf_infra.answer import fenced
-from cf_infra.bucket import without_login
 from cf_infra.chain import listed, quote
 from cf_infra.cirun import Cirun
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, printable
 from cf_infra.feedstock import BUILD_CONFIG, CONFIG
 from cf_infra.files import read_regular, write
 from cf_infra.github import Github, github
+from cf_infra.keyprovider import command_environment
 from cf_infra.lastmile import BRANCH, FileChange, State, Step, Wanted
 from cf_infra.model import Settings, Via
 from cf_infra.rest import Say
@@ -303,7 +303,7 @@ def _token(mile: Mile) -> list[Step]:
         (Path(folder) / mile.wanted.repository).mkdir()
         for command in commands:
             mile.say(f"running {_shown(command[:3])}")
-            _run(command, folder)
+            _run(command, folder, mile.settings.command_variables)
     write(record, orjson.dumps({"token_registered": mile.options.today.isoformat()}) + b"\n")
     return [Step("token", State.DONE, "A feedstock token was made and registered.")]
 
@@ -336,18 +336,18 @@ def _shown(command: Sequence[str]) -> str:
     return shlex.join(command)
 
 
-def _run(command: Sequence[str], folder: str) -> None:
+def _run(command: Sequence[str], folder: str, variables: Sequence[str]) -> None:
     """Run one command, without a shell. What it prints is not shown: it may be a token."""
     named = _shown(command[:3])
     try:
         done = subprocess.run(
             command,
             cwd=folder,
+            env=command_environment(os.environ, variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=LONGEST_COMMAND,
             check=False,
-            env=without_login(os.environ),
         )
     except subprocess.TimeoutExpired:
         why = f"did not end within {LONGEST_COMMAND:.0f} s"

@@ -164,7 +164,7 @@ class AtOpenstack:
             user = {"username": wanted["project"]["user_name"], "project_name": wanted["project"]["name"]}
             return openstack.as_user(self.login, user, self.passwords()[PROVISIONER])
 
-        with openstack.explained(self.login.cloud, self.login.auth_url):
+        with openstack.explained(self.login.cloud, self.login.auth_url, self.hidden()):
             return strays.find(cloud, tenant, wanted, state)
 
     def owners(self) -> dict[str, tuple[str, ...]]:
@@ -234,7 +234,7 @@ class AtOpenstack:
         for server_id, name, _ in saved.remove:
             self.say(f"removing {name} ({server_id}), which is in no state")
             openstack.delete_server(connection, server_id)
-        with openstack.explained(self.login.cloud, self.login.auth_url):
+        with openstack.explained(self.login.cloud, self.login.auth_url, self.hidden()):
             found = self._strays(connection, values(self.stack), state()) if saved.strays else []
             for stray in found:
                 if stray.id in saved.strays:

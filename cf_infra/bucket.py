@@ -68,11 +68,6 @@ def bucket_of(state: State) -> Bucket | None:
     return Bucket(state.bucket, state.region, state.endpoint, state.prefix)
 
 
-def without_login(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child process that is not OpenTofu: the login to the bucket is none of its business."""
-    return {name: value for name, value in environ.items() if name not in LOGIN}
-
-
 def hidden(environ: Mapping[str, str]) -> list[str]:
     """The values of a login that no output may show."""
     return [environ[name] for name in HIDDEN if environ.get(name)]

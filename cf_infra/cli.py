@@ -306,6 +306,9 @@ def status(
     root: Root = Path(),
     today: Today = None,
     live: Annotated[bool, typer.Option("--live", help="Ask the cloud, too.")] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Who can use or renew each key, login, sink and contact, instead.")
+    ] = False,
     form: Form = Format.TEXT,
     quiet: Quiet = False,
     no_color: NoColor = False,
@@ -318,12 +321,32 @@ def status(
     Examples:
       cf-infra status
       cf-infra status quansight-v100 --live
+      cf-infra status --keys
     """
     from cf_infra import commands
 
     console = Console(form, quiet, no_color)
+    if keys:
+        _holders(console, root, _day(today), stacks, live)
+        return
     options = commands.Options(root, _day(today), stacks or (), {}, None, {})
     _show(console, commands.status(options, live, console.progress))
+
+
+def _holders(console: Console, root: Path, today: date, stacks: list[str] | None, live: bool) -> None:
+    from cf_infra import holders, project
+
+    if live:
+        raise Failure(Diagnostic("usage", detail="--keys asks no cloud: it says what the files say."))
+    folder = project.read(root, today)
+    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
+    console.stop_on_errors()
+    project.chosen(folder.inventory.stacks, stacks)
+    held = holders.holders(folder.inventory, stacks or ())
+    text = holders.markdown(held) if console.form is Format.MARKDOWN else holders.terminal(held)
+    console.result({"keys": [one.as_json() for one in held]}, text)
+    console.diagnostics(project.placed(folder, holders.findings(held)))
+    console.finish()
 
 
 def _show(console: Console, outcome: Any, detailed: bool = False, next_step: str = "") -> None:
@@ -1275,7 +1298,13 @@ def _bug(error: Exception) -> Diagnostic:
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(last.filename).name}:{last.lineno}"
     if os.environ.get("CF_INFRA_TRACEBACK"):
-        sys.stderr.write("".join(traceback.format_exception(error)))
+        # Frames and kinds only: an exception's own words may hold what it stumbled over.
+        told: BaseException | None = error
+        while told is not None:
+            sys.stderr.write(
+                f"Traceback of {type(told).__name__}:\n{''.join(traceback.format_tb(told.__traceback__))}"
+            )
+            told = told.__cause__ or told.__context__
     return Diagnostic(
         "bug",
         detail=f"{type(error).__name__} in {where}. This is a bug in cf-infra.",

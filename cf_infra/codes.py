@@ -321,6 +321,10 @@ CODES: dict[str, Code] = {
         "Access could not be taken back first",
         "Machines go after the access to them; that failed, so this stack was not begun.",
     ),
+    "single-holder": _warning(
+        "Fewer than two people can do it",
+        "`status --keys`: a key, login, sink or contact hangs on one person, or on nobody who is written down.",
+    ),
     "undelivered": _error(
         "Credential is not delivered",
         "A sink refused it, was silent, or took it with an error; the credential before it stays.",

@@ -214,7 +214,7 @@ def token_of(settings: Settings, environ: Mapping[str, str] | None = None) -> To
     """The token from where settings.yaml says. Raises Failure("no-token")."""
     login = settings.github
     if login.token_command is not None:
-        return token_from_command(login.token_command)
+        return token_from_command(login.token_command, settings.command_variables)
     return token_from_variable(login.token.removeprefix("env "), environ)
 
 

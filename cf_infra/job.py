@@ -120,7 +120,7 @@ def _tenant(value: dict[str, str], admin: openstack.Login) -> Iterator[Connectio
     login = replace(admin, cloud="the delivered login", auth_url=value["auth_url"])
     tenant = openstack.as_user(login, user, value["password"])
     try:
-        with openstack.explained(login.cloud, login.auth_url):
+        with openstack.explained(login.cloud, login.auth_url, [value["password"]]):
             tenant.session.get_token()  # authorize() would hide the kind of a fault
         yield tenant
     finally:

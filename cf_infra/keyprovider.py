@@ -11,23 +11,58 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
 from base64 import b64encode
 from binascii import unhexlify
-
-TYPE_CHECKING = False  # what `typing` says costs as much to import as all the rest of this
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 MARK = "cf-infra key provider: "
 """Begins each complaint on stderr, which OpenTofu quotes in its own error; tofu.py finds it there."""
 COMMAND_TIMEOUT = 60.0
 """Seconds that a command may take to print the key. OpenTofu itself gives the whole exchange one minute."""
 
-STORE = "AWS_"
-"""What the variables of the login to the state's bucket begin with: a key command gets none of them."""
+
+BASE_VARIABLES = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+)
+"""What every program that we start may have of our environment. The list stands here because this file runs alone."""
+COMMAND_VARIABLES = (
+    "DBUS_SESSION_BUS_ADDRESS",
+    "GNUPGHOME",
+    "GPG_TTY",
+    "SSH_AUTH_SOCK",
+    "USER",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+)
+"""What password stores need to find their agent; none of them is a secret. Commands of settings.yaml get these, too."""
+
+
+def command_environment(environ: Mapping[str, str], more: Iterable[str] = ()) -> dict[str, str]:
+    """The environment of a command of settings.yaml: what is named here and in `more`, and nothing else of ours.
+
+    The token for GitHub, Cirun's key and whatever else a shell holds is no business of a password store.
+    """
+    names = (*BASE_VARIABLES, *COMMAND_VARIABLES, *more)
+    return {name: environ[name] for name in names if name in environ}
 
 
 class KeyProblem(Exception):
@@ -79,11 +114,11 @@ def master_from_command(argv: list[str]) -> bytes:
     try:
         done = subprocess.run(
             argv,
+            env=command_environment(os.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=COMMAND_TIMEOUT,
             check=False,
-            env={name: value for name, value in os.environ.items() if not name.startswith(STORE)},
         )
     except subprocess.TimeoutExpired:
         raise KeyProblem(
@@ -93,7 +128,8 @@ def master_from_command(argv: list[str]) -> bytes:
         raise KeyProblem("no-key", f"The key command {name} cannot be started: {error.strerror}.") from None
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        last = f" Its last words: {said[-1][:200]}" if said else ""
+        # A command that fails half-way may have said a part of the key.
+        last = f" Its last words: {re.sub('[0-9A-Fa-f]{16,}', '(secret)', said[-1])[:200]}" if said else ""
         raise KeyProblem("no-key", f"The key command {name} ended with exit status {done.returncode}.{last}")
     return _from_hex(done.stdout, f"What the key command {name} prints")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cf_infra import keyprovider
 from cf_infra.diagnostics import Diagnostic, Failure
-from cf_infra.keyprovider import KeyProblem, derive, fingerprint, stack_key
+from cf_infra.keyprovider import COMMAND_VARIABLES, KeyProblem, derive, fingerprint, stack_key
 
 __all__ = [
     "COMMAND_VARIABLES",
@@ -39,18 +39,6 @@ __all__ = [
     "state_key",
     "store",
 ]
-
-COMMAND_VARIABLES = (
-    "DBUS_SESSION_BUS_ADDRESS",
-    "GNUPGHOME",
-    "GPG_TTY",
-    "SSH_AUTH_SOCK",
-    "USER",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_RUNTIME_DIR",
-)
-"""What password stores need to find their agent; none of them is a secret. A key command gets these, PATH and HOME."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,10 @@ ActionsName = Annotated[
 Variable = Annotated[
     str, StringConstraints(pattern=_form(r"^env [A-Z][A-Z0-9_]*$", "it is written env NAME"))
 ]
+VariableName = Annotated[
+    str,
+    _named(r"^[A-Za-z_][A-Za-z0-9_]*$", "names of variables have letters, digits and underscores", 100),
+]
 Bucket = Annotated[
     str,
     _named(
@@ -546,6 +550,7 @@ class State(Frozen):
     """Where OpenTofu keeps its state. `previous`: the key before the last change of it, as long as something needs it.
 
     `bucket`, `region`, `endpoint`, `prefix` are for kind s3; an `endpoint` is that of a store other than AWS's own.
+    `holders`: who has the master key, or may use the command that prints it.
     """
 
     kind: Annotated[StateKind, Field(strict=False)] = StateKind.LOCAL
@@ -556,6 +561,7 @@ class State(Frozen):
     key: KeySource = KeySource()
     previous: KeySource | None = None
     recovery: list[RecoveryKey] = Field(default_factory=list)
+    holders: list[Login] = Field(default_factory=list)
 
 
 class Thresholds(Frozen):
@@ -672,6 +678,7 @@ class Settings(Frozen):
     access_delivery: Annotated[Delivery, Field(strict=False)] = Delivery.PULL_REQUEST
     github: GithubLogin = GithubLogin()
     operators: list[Login] = Field(default_factory=list)
+    command_variables: list[VariableName] = Field(default_factory=list)
     feedstock_token: list[Annotated[list[Line], Field(min_length=1)]] = Field(default_factory=list)
     sinks: dict[Slug, SinkSettings] = Field(default_factory=dict)
 

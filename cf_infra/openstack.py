@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cf_infra.compile import MANAGED_BY
 from cf_infra.diagnostics import Diagnostic, Failure, some
+from cf_infra.mask import SHOWN, Masker
 from cf_infra.names import SANDBOX as SANDBOX
 from cf_infra.names import is_sandbox as is_sandbox
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 TIMEOUT = 30.0
 """Seconds that a cloud may take for one answer."""
+SECRET = ("password", "application_credential_secret", "token", "secret", "passcode")
+"""What clouds.yaml may hold below `auth` that no message shows."""
+TOKEN = re.compile(r"gAAAAA[A-Za-z0-9_=-]+")
+"""Keystone's tokens (Fernet): a service that repeats a request in its answer repeats ours."""
 BUILT_WITHIN = 600.0
 """Seconds that a server may be in BUILD."""
 DELETED_WITHIN = 120.0
@@ -123,9 +129,12 @@ def connected(login: Login) -> Iterator[Connection]:
         config = OpenStackConfig(
             config_files=[str(login.clouds_yaml)], load_envvars=False, app_name=MANAGED_BY
         )
-        connection = Connection(config=config.get_one(cloud=login.cloud, api_timeout=TIMEOUT))
+        region = config.get_one(cloud=login.cloud, api_timeout=TIMEOUT)
+        connection = Connection(config=region)
+    auth = region.config.get("auth", {})
+    hidden = [value for name in SECRET if isinstance(value := auth.get(name), str)]
     try:
-        with explained(login.cloud, login.auth_url):
+        with explained(login.cloud, login.auth_url, hidden):
             connection.session.get_token()  # authorize() would hide the kind of a fault
             yield connection
     finally:
@@ -176,8 +185,8 @@ def token_works(connection: Connection) -> bool:
 
 
 @contextmanager
-def explained(cloud: str, auth_url: str = "") -> Iterator[None]:
-    """Turns the SDK's errors into ours, without what they say of addresses and headers."""
+def explained(cloud: str, auth_url: str = "", hidden: Iterable[str] = ()) -> Iterator[None]:
+    """Turns the SDK's errors into ours, without what they say of addresses and headers; `hidden` is masked."""
     from keystoneauth1 import exceptions as keystone
     from openstack import exceptions as sdk
 
@@ -212,11 +221,13 @@ def explained(cloud: str, auth_url: str = "") -> Iterator[None]:
         hint = "look at `rights:` in the stack file: admin needs the role admin"
         raise Failure(Diagnostic("cloud-refused", detail=detail, hint=hint)) from None
     except (sdk.SDKException, keystone.ClientException) as error:
-        raise Failure(Diagnostic("cloud-refused", detail=f"`{cloud}` says: {_first_line(error)}.")) from None
+        said = Masker(hidden).text(TOKEN.sub(SHOWN, str(error)))  # before it is cut
+        words = _first_line(said) or type(error).__name__
+        raise Failure(Diagnostic("cloud-refused", detail=f"`{cloud}` says: {words}.")) from None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0][:300].rstrip(".")
 
 
 def servers(connection: Connection, stack: str, admin: bool) -> list[Server]:

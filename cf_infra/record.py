@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from cf_infra.bucket import without_login
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import write
+from cf_infra.keyprovider import command_environment
 
 VERSION = 1
 
@@ -104,11 +104,11 @@ def head(root: Path) -> str:
     try:
         done = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "--verify", "-q", "HEAD"],
+            env=command_environment(os.environ),
             capture_output=True,
             text=True,
             check=False,
             timeout=10,
-            env=without_login(os.environ),
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

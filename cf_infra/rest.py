@@ -19,9 +19,9 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 
 from cf_infra import __version__
-from cf_infra.bucket import without_login
 from cf_infra.diagnostics import Diagnostic, Failure, some
 from cf_infra.files import read_regular, write
+from cf_infra.keyprovider import command_environment
 from cf_infra.mask import Masker
 
 if TYPE_CHECKING:
@@ -89,18 +89,21 @@ def token_from_variable(variable: str, environ: Mapping[str, str] | None = None)
     return _checked(Token(value, variable))
 
 
-def token_from_command(argv: Sequence[str]) -> Token:
-    """The token that a command prints, run without a shell; it has 60 seconds. Raises Failure("no-token")."""
+def token_from_command(argv: Sequence[str], variables: Sequence[str] = ()) -> Token:
+    """The token that a command prints, run without a shell; it has 60 seconds. Raises Failure("no-token").
+
+    `variables`: what it may have of our environment beside what every command may.
+    """
     named = " ".join(argv)[:80]
     why = ""
     try:
         done = subprocess.run(
             argv,
+            env=command_environment(os.environ, variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=COMMAND_TIMEOUT,
             check=False,
-            env=without_login(os.environ),
         )
     except subprocess.TimeoutExpired:
         why = f"gave no answer in {COMMAND_TIMEOUT:.0f} s"

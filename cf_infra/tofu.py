@@ -24,6 +24,7 @@ from cf_infra import locks, recovery
 from cf_infra.complaints import Complaints, is_noise, local_state
 from cf_infra.diagnostics import Diagnostic, Failure, in_order
 from cf_infra.events import TAIL, Event, Heard, Problem, problem_of, unboxed
+from cf_infra.keyprovider import BASE_VARIABLES
 from cf_infra.mask import Masker
 from cf_infra.process import Ended, Interrupted, Run, interrupt_all, memory_file, resume
 
@@ -47,25 +48,7 @@ BEFORE = (2, 0, 0)
 LOCK = ".terraform.lock.hcl"
 """OpenTofu's own name for what providers a folder is locked to."""
 
-INHERITED = frozenset(
-    [
-        "PATH",
-        "HOME",
-        "TMPDIR",
-        "LANG",
-        "LC_ALL",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "ALL_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "all_proxy",
-    ]
-)
+INHERITED = frozenset(BASE_VARIABLES)
 """All that OpenTofu, its providers and the key provider get from our own environment."""
 
 

@@ -19,6 +19,7 @@ from tests.github.call import Answer
 from tests.github.server import Listener
 from tests.github.service import Request
 from tests.github.state import Issue, Pull, Repository
+from tests.leaks import WATCH
 
 PREFIX = "/api/v1"
 #: The words of the published client's own test.
@@ -47,6 +48,7 @@ class CirunStandin:
 
     def __init__(self, state: CirunState | None = None) -> None:
         self.state = state or CirunState()
+        WATCH.knows("Cirun's key", self.state.key)
         self.log: list[str] = []
         self.violations: list[str] = []
         self._listener = Listener(self._answer, self.violations.append, PREFIX)
@@ -73,6 +75,8 @@ class CirunStandin:
 
     def _answer(self, request: Request) -> tuple[Answer, float]:
         self.log.append(f"{request.method} {request.target}")
+        if request.target != "/cloud-connect":  # a login is delivered there
+            WATCH.said(f"{request.method} {request.target} to Cirun", request.body.decode("utf-8", "replace"))
         if self.state.faults:
             return Answer(*self.state.faults.pop(0)), 0.0
         if request.headers.get("authorization") != f"Bearer {self.state.key}":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from testlab import Lab, start
+
+from tests import leaks
 
 # A shell that starts a job in the background has it ignore Ctrl-C, and so would every program that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -23,6 +26,23 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 settings.load_profile("any-machine")
+
+
+leaks.watch_this_process()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_gets_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail the session if a secret of any test stands in a file, an output or a process where it must not.
+
+    The failure is shown with whatever test was the last one; where and what is in its message.
+    """
+    leaks.WATCH.begin()
+    yield
+    leaks.WATCH.end()
+    base = tmp_path_factory.getbasetemp()
+    if found := leaks.WATCH.leaks(base):
+        pytest.fail(leaks.told(found, lambda text: text.replace(f"{base}{os.sep}", "")), pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +70,7 @@ def scenes(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def begin_early(request: pytest.FixtureRequest) -> None:
+def begin_early(request: pytest.FixtureRequest, no_secret_gets_out: None) -> None:
     """Begin the scenes with the first test. Why they cannot begin is said by each of them."""
     if any(hasattr(getattr(item, "function", None), "played") for item in request.session.items):
         with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from cf_infra import cli
+from tests.leaks import WATCH
 
 PROJECT = Path(__file__).resolve().parent.parent
 TODAY = "2026-06-01"
@@ -39,6 +40,7 @@ class Runner:
         self.capsys.readouterr()
         code = cli.run(list(arguments))
         wrote = self.capsys.readouterr()
+        WATCH.said(f"cf-infra {' '.join(arguments[:2])}", wrote.out, wrote.err)
         return Ran(code, wrote.out, wrote.err)
 
 

@@ -16,6 +16,7 @@ from cf_infra.feedstock import BUILD_CONFIG, CONFIG
 from cf_infra.lastmile import BRANCH
 from tests.github import Standin, State
 from tests.github.state import Issue, Repository
+from tests.leaks import WATCH
 
 ORG = "conda-forge"
 DAY = "2026-06-01"
@@ -254,7 +255,7 @@ def test_a_repository_that_is_no_feedstock_needs_cirun_only(world: World) -> Non
 
 def command(root: Path, name: str, body: str) -> str:
     path = root / name
-    path.write_text(f"#!{sys.executable}\nimport os, sys\n{body}\n")
+    WATCH.holds(path).write_text(f"#!{sys.executable}\nimport os, sys\n{body}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return str(path)
 
@@ -278,6 +279,19 @@ def test_the_token_is_made_once_by_the_configured_commands(world: World, tmp_pat
     assert len(log.read_text().splitlines()) == 2, "a token is not made twice"
     world("activate", "numpy", "--new-token")
     assert len(log.read_text().splitlines()) == 4
+
+
+def test_a_command_gets_only_what_is_named(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    smithy = command(tmp_path, "smithy", f"open({str(log)!r}, 'w').write(' '.join(sorted(os.environ)))")
+    monkeypatch.setenv("GH_TOKEN", "something-that-conda-smithy-needs")
+    world.settings(f"feedstock_token: [['{smithy}', generate]]\ncommand_variables: [GH_TOKEN, NOT_THERE]\n")
+    world("activate", "numpy")
+    names = set(log.read_text().split())
+    assert {"PATH", "HOME", "GH_TOKEN"} <= names
+    assert not names & {"GITHUB_TOKEN", "CIRUN_API_KEY", "CIRUN_API_ENDPOINT", "NOT_THERE"}
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ CORE = [
     "github_files",
     "compile",
     "report",
+    "holders",
     "plan",
     "github_parts",
     "selection",

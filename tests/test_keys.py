@@ -34,9 +34,12 @@ from cf_infra.keys import (
     stack_key,
     state_key,
 )
+from tests.leaks import WATCH
 
 DIGITS = "0123456789abcdef" * 4
 MASTER = bytes.fromhex(DIGITS)
+WATCH.is_public(DIGITS)
+WATCH.is_public(DIGITS[::-1])
 
 
 @pytest.fixture
@@ -220,12 +223,21 @@ def test_a_command(root: Path) -> None:
             "no-key",
             "exit status 1. Its last words: locked: ask somebody",
         ),
+        (f"import sys; sys.exit('bad line {DIGITS[:40]}')", "no-key", "last words: bad line (secret)"),
         ("raise SystemExit(3)", "no-key", "exit status 3."),
     ],
 )
 def test_a_command_that_fails(root: Path, text: str, code: str, words: str) -> None:
     told = failed(prints(text), root)
     assert told.code == code and words in told.detail and "settings.yaml" in told.hint
+
+
+def test_a_command_gets_what_is_named_and_nothing_else(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "a-token-of-somebody")
+    monkeypatch.setenv("GNUPGHOME", "/where/gpg/looks")
+    asks = "import os, sys; sys.exit(str(sorted(os.environ)))"
+    told = failed(prints(asks), root).detail
+    assert "GITHUB_TOKEN" not in told and "'GNUPGHOME'" in told and "'PATH'" in told
 
 
 def test_a_command_that_is_not_there(root: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from roots import Runner, write_root
 
 from cf_infra import keys, project, sealing
-from cf_infra.bucket import LOGIN, without_login
+from cf_infra.bucket import LOGIN
 from cf_infra.keyprovider import fingerprint, master_from_command, stack_key
 from cf_infra.record import head
 from cf_infra.rest import token_from_command
@@ -281,4 +281,3 @@ def test_no_child_but_opentofu_gets_the_login_to_the_bucket(
     git.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert head(tmp_path) == "0123"
-    assert set(without_login(os.environ)) == set(os.environ) - set(LOGIN)

@@ -16,6 +16,7 @@ import pytest
 
 from cf_infra import tofu
 from cf_infra.diagnostics import Failure
+from tests.leaks import WATCH
 
 PROJECT = Path(__file__).resolve().parent.parent
 WITH_SERVERS = ("eighths", "given", "killed", "left", "life", "limits", "strays", "turning")
@@ -102,6 +103,7 @@ def sandbox(lab: Lab, root: Path, command: str) -> None:
         capture_output=True,
         text=True,
     )
+    WATCH.said(f"cf-infra sandbox {command}", done.stdout, done.stderr)
     assert done.returncode == 0, f"cf-infra sandbox {command} ended with {done.returncode}:\n{done.stderr}"
 
 

@@ -28,6 +28,8 @@ from openstack.config import OpenStackConfig
 from openstack.connection import Connection
 from testlab import PROJECT, Lab
 
+from tests.leaks import WATCH
+
 JSON = dict[str, Any]
 STACKS = Path(__file__).resolve().parent / "stacks"
 TODAY = "2040-01-10"
@@ -252,6 +254,7 @@ class Scene:
         shown = " ".join(["cf-infra", *arguments])
         done = process.end(shown)
         self.said += [done.out, done.err]
+        WATCH.said(shown, done.out, done.err)
         took = f"{began - self.began:6.1f} s + {time.monotonic() - began:5.1f} s"
         self.log.append(f"{took}  {shown}: {done.code}\n{_indented(done)}")
         assert "Traceback" not in done.err, done.err

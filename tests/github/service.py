@@ -31,6 +31,7 @@ from tests.github.call import (
 from tests.github.description import BY_ID, Operation, description
 from tests.github.shapes import Shapes
 from tests.github.state import State, Token
+from tests.leaks import WATCH
 
 WINDOW = 3600
 #: Requests per hour: with a token, and without one.
@@ -156,6 +157,9 @@ class Service:
 
     def answer(self, request: Request) -> tuple[Answer, float]:
         """Return the answer, and how many seconds to wait before giving it; status 0: none is given."""
+        # What is sent here others may read: files, comments, pull requests. Values of secrets are sealed.
+        where = f"{request.method} {request.target.partition('?')[0]} to GitHub"
+        WATCH.said(where, request.target, request.body.decode("utf-8", "replace"))
         with self._lock:
             fault = self._fault(request)
             if fault is None:

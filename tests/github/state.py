@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.leaks import WATCH
+
 #: Roles of a repository, weakest first.
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")
 
@@ -261,6 +263,7 @@ class State:
         """A token of somebody: classic with `scopes`, else fine-grained with `permissions`."""
         user = self.user(login) or self.add_user(login)
         classic = frozenset(scopes) if scopes is not None else None
+        WATCH.knows(f"the token of {login}", value)
         self.tokens[value] = Token(user.id, classic, permissions or {})
 
     # ------------------------------------------------------------------------------------------ repositories
