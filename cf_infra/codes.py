@@ -246,7 +246,7 @@ CODES: dict[str, Code] = {
     "state-locked": _error("State is locked", "Another run works on this stack."),
     "no-bucket": _error(
         "State's bucket is not there",
-        "settings.yaml names a bucket that does not exist, or is in another region.",
+        "settings.yaml names no bucket, one that does not exist, or one in another region.",
     ),
     "bucket-refused": _error(
         "State's bucket refuses the login",

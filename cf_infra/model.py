@@ -550,6 +550,7 @@ class State(Frozen):
     """Where OpenTofu keeps its state. `previous`: the key before the last change of it, as long as something needs it.
 
     `bucket`, `region`, `endpoint`, `prefix` are for kind s3; an `endpoint` is that of a store other than AWS's own.
+    `holders`: who has the master key, or may use the command that prints it.
     """
 
     kind: Annotated[StateKind, Field(strict=False)] = StateKind.LOCAL

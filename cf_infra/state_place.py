@@ -339,8 +339,8 @@ def move(folder: Folder, say: Say) -> list[str]:
     """
     bucket = bucket_of(folder.inventory.settings.state)
     if bucket is None:
-        detail = "settings.yaml keeps states on this machine."
-        raise Failure(Diagnostic("usage", detail=detail, hint="name a bucket there first: docs/state.md"))
+        detail = "settings.yaml names none: states are kept on this machine."
+        raise Failure(Diagnostic("no-bucket", detail=detail, hint="name a bucket there first: docs/state.md"))
     moved = []
     for name in sorted(_local_names(folder.root) - _kept_here(folder)):
         if (folder.root / STATE / name / STATE_FILE).is_file():

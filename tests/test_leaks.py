@@ -300,6 +300,7 @@ def test_programs_that_this_process_starts_for_the_product_are_seen(tmp_path: Pa
 PASSWORD = "pass+word/of the 'cloud' <&> ä"
 CIRUN = "cirun-key-of-a-test-0009"
 MASTER = bytes.fromhex("7c" * 32)
+RECOVERY = "{name: safe, recipient: age1n7zzgnpvrp8laqfx6ktr08x3r4ayhzxn5p0nleywj0zhav7qhu5qr9ry2d, holders: [alice]}"
 LAB = b"""\
 version: 1
 kind: openstack
@@ -339,9 +340,10 @@ DRIVEN: dict[str, list[str]] = {
     "audit": ["audit", "audit --only github --only cirun", "audit --only openstack"],
     "rotate": ["rotate", "rotate lab", "rotate lab --cloud lab=sandbox"],
     "revoke-now": ["revoke-now lab/cirun --yes", "revoke-now --stack lab --yes", "revoke-now --person carol --yes"],
-    "state rekey": ["state rekey", "state rekey lab"],
+    "state move": ["state move"],
+    "state rekey": ["state rekey", "state rekey lab", "state rekey nothing"],
     "state seal": ["state seal"],
-    "state recover": ["state recover --identity nothing", "state recover --identity REQUEST"],
+    "state recover": ["state recover --identity nothing", "state recover --identity REQUEST", "state recover --identity LIST"],
     "sandbox down": ["sandbox down"],
     "sandbox env": ["sandbox env"],
     "sandbox job": ["sandbox job numpy gpu-large"],
@@ -392,7 +394,7 @@ class Bench:
             "version: 1\norganisation: conda-forge\naccess_delivery: direct\n"
             f"github: {{api: '{github.url}', token_command: ['{self.tells('token', TOKEN)}']}}\n"
             f"feedstock_token: [['{self.tells('smithy', TOKEN)}', generate]]\n"
-            f"state: {{key: {{command: ['{self.tells('key', MASTER.hex())}']}}}}\n"
+            f"state: {{key: {{command: ['{self.tells('key', MASTER.hex())}']}}, recovery: [{RECOVERY}]}}\n"
         )
         files = {"settings.yaml": settings, "REQUEST": REQUEST, "LIST": LIST}
         files["grants.yaml"] = "version: 1\ngrants:\n" + entry()
