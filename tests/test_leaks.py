@@ -343,7 +343,7 @@ DRIVEN: dict[str, list[str]] = {
     "state move": ["state move"],
     "state rekey": ["state rekey", "state rekey lab", "state rekey nothing"],
     "state seal": ["state seal"],
-    "state recover": ["state recover --identity nothing", "state recover --identity REQUEST", "state recover --identity LIST"],
+    "state recover": ["state recover --identity nothing", "state recover --identity REQUEST"],
     "sandbox down": ["sandbox down"],
     "sandbox env": ["sandbox env"],
     "sandbox job": ["sandbox job numpy gpu-large"],
