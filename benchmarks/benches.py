@@ -262,17 +262,29 @@ def growth(bench: Bench) -> list[Row]:
             "100,000, in process": lambda: inside("everything", many),
             "10,000, cf-infra compile": lambda: _compiled_anew(few),
             "100,000, cf-infra compile": lambda: _compiled_anew(many),
+            "10,000, grant renew": lambda: _renewed(few),
+            "100,000, grant renew": lambda: _renewed(many),
         },
         bench.rounds,
         say,
     )
     small, large = insides(found["10,000, in process"]), insides(found["100,000, in process"])
     whole = found["100,000, cf-infra compile"]
+    some, all_of_them = found["10,000, grant renew"], found["100,000, grant renew"]
     return [
         share_of("growth", "100,000 grants : 10,000", large, small, None),
         share_of("growth", "  as whole processes", whole, found["10,000, cf-infra compile"], GROWTH_AT_MOST),
         _memory("  peak memory, in MB", whole),
+        share_of("growth", "  all of them renewed", all_of_them, some, GROWTH_AT_MOST),
     ]
+
+
+def _renewed(root: Path) -> Sample:
+    """Every grant ends within the thirty days, so every entry is edited; nothing is written."""
+    day = roots.LAST_DAYS.isoformat()
+    return command(
+        "grant", "renew", "--all-expiring", "30d", "--dry-run", "--quiet", "--root", root, "--today", day
+    )
 
 
 def _memory(what: str, samples: list[Sample]) -> Row:

@@ -18,6 +18,8 @@ from cf_infra.resolve import ResolvedStack
 
 TODAY = date(2026, 6, 1)
 """A day on which all of these grants hold."""
+LAST_DAYS = date(2026, 12, 30)
+"""A day on which all of them hold, and end within thirty days."""
 STACK = "farm"
 GPUS_PER_HOST = 8
 

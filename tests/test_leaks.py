@@ -24,9 +24,10 @@ from typing import Any
 import orjson
 import pytest
 import yaml
+from feedstock_world import DAY, LISTS, STACK, TOKEN, entry
 from real_tofu import tool_or_skip
 from roots import PROJECT, Ran, Runner, write_root
-from test_activation import DAY, LISTS, STACK, TOKEN, command, entry
+from test_activation import command
 from test_cli import COMMANDS
 
 from cf_infra import cli, keys, project
