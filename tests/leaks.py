@@ -368,12 +368,14 @@ class Processes:
             pid, above, ours = waiting.pop()
             with suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if pid != root and line != above:  # else it is not yet what it is going to be
+                # As its parent, or empty: it is not yet what it is going to be, or no more.
+                if pid != root and line not in (above, b""):
                     argv = line.rstrip(b"\0").split(b"\0")
-                    environ = _environment(pid) if ours and (pid, line) not in self.seen else None
-                    if (pid, line) not in self.seen and environ != {}:  # empty: it is just being started
-                        self.seen.add((pid, line))
-                        self.started(argv, environ)
+                    if (pid, line) not in self.seen:
+                        environ = _environment(pid) if ours else None
+                        if environ != {} and Path(f"/proc/{pid}/cmdline").read_bytes() == line:
+                            self.seen.add((pid, line))
+                            self.started(argv, environ)
                     ours = ours or program_of(argv) in ("cf_infra", "cf-infra", "tofu")
                 for task in Path(f"/proc/{pid}/task").iterdir():
                     below = (task / "children").read_bytes().split()

@@ -150,7 +150,7 @@ def test_a_command_gets_the_fields_on_its_standard_input_and_nowhere_else(
     described = command(TAKES, "edit", "-", variables=["OP_SERVICE_ACCOUNT_TOKEN"])
     target = found("vault", described, tmp_path, environ)
     target.deliver(login())
-    given, env, argv = json.loads(Path("got").read_bytes())
+    given, env, argv = json.loads(WATCH.holds(tmp_path / "got").read_bytes())
     assert json.loads(given) == LOGIN
     assert argv == ["edit", "-"]
     assert env["OP_SERVICE_ACCOUNT_TOKEN"] == "for-it"
