@@ -11,13 +11,16 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from benchmarks.roots import TODAY  # noqa: E402
-from cf_infra import access, project  # noqa: E402
+import orjson  # noqa: E402
+
+from benchmarks.roots import STACK, TODAY  # noqa: E402
+from cf_infra import access, credentials, ledger, logins, project  # noqa: E402
 from cf_infra.diagnostics import has_errors  # noqa: E402
 from cf_infra.files import read_root  # noqa: E402
 
@@ -53,12 +56,31 @@ def export(root: Path) -> Callable[[], None]:
     return measured
 
 
+def rotation(root: Path) -> Callable[[], None]:
+    """As `everything`, with what is known of every credential, and with what is to be done about each."""
+    files = read_root(root)
+    known = (root / ledger.NAME).read_bytes()
+
+    def measured() -> None:
+        folder = replace(
+            project.from_files(root, files, TODAY),
+            ledgers={STACK: credentials.from_json(orjson.loads(known))},
+        )
+        _sound(folder)
+        folder.compiled()
+        found = logins.steps(STACK, folder.inventory.stacks[STACK], TODAY, folder.ledgers[STACK])
+        if not found:
+            raise SystemExit("the generated folder has nothing to turn")
+
+    return measured
+
+
 def _sound(folder: project.Folder) -> None:
     if has_errors(folder.diagnostics):
         raise SystemExit(f"the generated folder has errors: {folder.diagnostics[0]}")
 
 
-PARTS = {"check": check_only, "everything": everything, "export": export}
+PARTS = {"check": check_only, "everything": everything, "export": export, "rotation": rotation}
 
 
 def main() -> None:

@@ -8,13 +8,18 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import orjson
 from pydantic import TypeAdapter
 
-from cf_infra import project
+from cf_infra import credentials, ledger, project
+from cf_infra.credentials import History
+from cf_infra.model import Credential
 from cf_infra.resolve import ResolvedStack
 
 TODAY = date(2026, 6, 1)
 """A day on which all of these grants hold."""
+LAST_DAYS = date(2026, 12, 30)
+"""A day on which all of them hold, and end within thirty days."""
 STACK = "farm"
 GPUS_PER_HOST = 8
 
@@ -54,6 +59,41 @@ def resolved(root: Path, machines: int) -> Path:
     path = root / "resolved.json"
     path.write_bytes(TypeAdapter(ResolvedStack).dump_json(folder.resolved().stacks[STACK]))
     return path
+
+
+def with_credentials(root: Path, count: int) -> Path:
+    """A member's project with many logins: one in ten is due on the day, one in ten is in its overlap."""
+    names = [f"login-{number:05}" for number in range(count)]
+    lines = "".join(f"  {name}: {{kind: application_credential, deliver: [file]}}\n" for name in names)
+    root.mkdir(parents=True)
+    (root / "stacks").mkdir()
+    (root / "grants.yaml").write_text("version: 1\ngrants: []\n", encoding="utf-8")
+    (root / "stacks" / f"{STACK}.yaml").write_text(_MEMBER + lines, encoding="utf-8")
+    declared = Credential.model_validate({"kind": "application_credential", "deliver": ["file"]})
+    known = {name: _history(name, declared, turn=index % 10) for index, name in enumerate(names)}
+    (root / ledger.NAME).write_bytes(orjson.dumps(credentials.as_json(known)))
+    return root
+
+
+def _history(name: str, declared: Credential, turn: int) -> History:
+    number = credentials.period_of(STACK, name, declared, TODAY)
+    newest = number - 1 if turn == 0 else number
+    proven = [credentials.Proof(str(newest - 1), date(2026, 1, 1), "key", "mark")] if turn == 1 else []
+    proven.append(credentials.Proof(str(newest), TODAY, "key", "mark"))
+    sent = credentials.Sent("file", "a file", str(newest), "2026-06-01T00:00:00+00:00", "mark")
+    return History(tuple(proven), (), (sent,))
+
+
+_MEMBER = """\
+version: 1
+kind: openstack
+rights: member
+cloud: sandbox
+donor: {name: A lender, contacts: [someone]}
+images: {ubuntu: {name: ubuntu}}
+offers: {job: {flavor: m1, image: ubuntu, via: cirun, mode: on-demand, label: farm-job}}
+credentials:
+"""
 
 
 def on_demand(root: Path, grants: int) -> Path:

@@ -17,16 +17,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from benchmarks import applying, benches, install, table  # noqa: E402
+from benchmarks import applying, audits, benches, install, table  # noqa: E402
 from benchmarks.measure import BenchError, NotHere, say  # noqa: E402
 from tools.talk import end_on_sigterm  # noqa: E402
 
 BENCHES: Mapping[str, Callable[[benches.Bench], list[table.Row]]] = {
     "help": benches.help_text,
     "explain": benches.explain,
+    "rotation": benches.rotation,
     "check": benches.check_against_reading,
     "export": benches.export_against_reading,
     "history": benches.import_of_history,
+    "audit": audits.audit_of_many,
     "growth": benches.growth,
     "compile": benches.compile_dedicated,
     "apply": applying.apply_against_bare,

@@ -27,7 +27,8 @@ from cf_infra.files import read_regular, write
 from cf_infra.github import Github, github
 from cf_infra.keyprovider import command_environment
 from cf_infra.lastmile import BRANCH, FileChange, State, Step, Wanted
-from cf_infra.model import Settings, Via
+from cf_infra.model import Settings
+from cf_infra.resolve import at_cirun
 from cf_infra.rest import Say
 from cf_infra.selection import ENDING
 from cf_infra.yaml12 import LIMIT_OTHER
@@ -149,10 +150,7 @@ def _mile(options: Options, say: Say) -> Mile:
     asked = lastmile.wanted(
         repository, own, folder.inventory.stacks, options.today, _known(folder, options.resource)
     )
-    offers = [o for _, name in own for o in resolved.catalog.offers(name)]
-    # An imported name that nobody offers here is still in the list that Cirun reads.
-    unknown = any(not resolved.catalog.offers(name) for _, name in own)
-    on_cirun = unknown or any(o.offer.via is Via.CIRUN for o in offers)
+    on_cirun = repository.lower() in at_cirun(resolved)
     return Mile(options, folder.inventory.settings, asked, on_cirun, say)
 
 
@@ -227,7 +225,7 @@ def _cirun(mile: Mile, active: bool) -> list[Step]:
     cirun = Cirun(say=mile.say)
     try:
         mile.say(f"asking Cirun about {mile.full_name}")
-        is_active = _is_active(cirun, mile.full_name)
+        is_active = mile.full_name.lower() in cirun.active()
         return [(_switched_on if active else _switched_off)(mile, cirun, is_active)]
     finally:
         cirun.close()
@@ -238,10 +236,6 @@ def _stays_on(mile: Mile) -> Step:
     return Step(
         "cirun", State.DONE, f"Cirun stays as it is for {quote(mile.full_name)}: it still has {names}."
     )
-
-
-def _is_active(cirun: Cirun, name: str) -> bool:
-    return any(one.active for one in cirun.repositories() if one.repository.lower() == name.lower())
 
 
 def _switched_on(mile: Mile, cirun: Cirun, is_active: bool) -> Step:
@@ -267,12 +261,7 @@ def _switched_off(mile: Mile, cirun: Cirun, is_active: bool) -> Step:
             _again(mile, "deactivate"),
         )
     mile.say(f"switching Cirun off for {mile.full_name}: it has no grant any more")
-    cirun.activate(mile.full_name, active=False)
-    if _is_active(cirun, mile.full_name):
-        detail = f"Cirun said that it is off for {mile.full_name}, and lists it as active all the same."
-        raise Failure(
-            Diagnostic("still-there", detail=detail, hint="look at its page of repositories, at cirun.io")
-        )
+    cirun.switch_off(mile.full_name)
     return Step("cirun", State.DONE, f"Cirun is not active for {name} any more; it was its last grant.")
 
 

@@ -36,7 +36,6 @@ from cf_infra.plan import Divide
 from cf_infra.project import CLOUD_VALUES, Folder
 from cf_infra.record import Record
 from cf_infra.resolve import Resolved, ResolvedStack, followers
-from cf_infra.selection import ENDING
 from cf_infra.surroundings import JSON, Check, Found
 from cf_infra.tofu import Tofu
 
@@ -44,8 +43,6 @@ Say = Callable[[str], None]
 SHOWN_AT_MOST = 8
 TRIES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between questions whether something is gone: GitHub's lists follow its writes a little later."""
-
-_UNDO = "take back Cirun's activation and the lines in the feedstock, as far as no grant asks for them:"
 
 
 @dataclass(frozen=True)
@@ -133,9 +130,11 @@ class AtGithub:
         found, classes = looked.organisation(), self._classes()
         before = github_look.access_list(connection, self.github.repository)
         after = read_access(wanted[ACCESS], ACCESS) if wanted else AccessList()
+        parts = proposal.parts(connection, self.github.repository, wanted, classes)
         return replace(
             found,
-            items=proposal.items(connection, self.github.repository, wanted, classes),
+            items=[*found.items, *(part.as_json() for part in parts)],
+            parts=parts,
             pairs=(proposal.pairs(before, classes), proposal.pairs(after, classes)),
         )
 
@@ -198,14 +197,12 @@ class AtGithub:
         return github_parts.listed_pairs(shown, self._classes())
 
     def by_hand(self, grants: Iterable[str]) -> list[str]:
-        """What the vendor's programs cannot take back, pull requests that wait, and each repository's last mile."""
+        """What the vendor's programs cannot take back, and pull requests that wait."""
         app, ended = self.stack.stack.app, list(grants)
         if app is None:
             waits = proposal.load(self.deployment) if self._proposes else proposal.Pending()
             text = f"merge {waits.url}: until then the access list opens"
-            merges = [f"{text} {grant}" for grant in ended if grant in waits.still]
-            names = dict.fromkeys(grant.partition("/")[0].removesuffix(ENDING) for grant in ended)
-            return [*merges, *(f"{_UNDO} cf-infra deactivate {name}" for name in names)]
+            return [f"{text} {grant}" for grant in ended if grant in waits.still]
         return [f"{app.vendor}: {step} ({grant})" for grant in ended for step in app.by_hand]
 
     def words(self) -> dict[str, str]:

@@ -19,7 +19,7 @@ from cf_infra.parse import GRANTS
 
 INFERRED = (
     "Who may start jobs: (one of the roles or teams) and (one of the users or of the terms' people), where any is "
-    "given. That is inferred from refusals that Cirun's users reported; Cirun documents no rule."
+    "given. That is inferred from refusals that Cirun's users reported; Cirun documents teams only."
 )
 MOST_TEXT = 200
 """So many characters of a text of people are shown."""

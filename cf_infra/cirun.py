@@ -63,6 +63,11 @@ class Change(BaseModel):
     users_from_json: str | None = None
 
 
+def address(environ: Mapping[str, str]) -> str:
+    """Where Cirun is asked."""
+    return environ.get(ENDPOINT, "") or API
+
+
 class Cirun:
     """Cirun with one key. Methods raise Failure: token-refused, service-silent, service-refused, service-answer."""
 
@@ -75,7 +80,7 @@ class Cirun:
         patience: float = PATIENCE,
     ) -> None:
         environ = os.environ if environ is None else environ
-        base = environ.get(ENDPOINT, "") or API
+        base = address(environ)
         if not _SAFE.fullmatch(base):
             detail = f"{ENDPOINT} is no https address, nor one on this machine: the key is not sent there."
             raise Failure(Diagnostic("usage", detail=detail, hint=f"unset {ENDPOINT}"))
@@ -90,6 +95,24 @@ class Cirun:
     def repositories(self) -> list[Activation]:
         """All repositories that Cirun knows."""
         return self._asked(_Repositories, "GET", "/repo").repos
+
+    def active(self) -> frozenset[str]:
+        """OWNER/NAME, in small letters, of those that it makes runners for."""
+        return frozenset(one.repository.lower() for one in self.repositories() if one.active)
+
+    def switch_off(self, repository: str) -> None:
+        """Have Cirun make no runners for OWNER/NAME any more, if it does, and ask it again.
+
+        Raises Failure("still-there") if it says that it is off, and lists it as active all the same.
+        """
+        if repository.lower() not in self.active():
+            return
+        self.activate(repository, active=False)
+        if repository.lower() in self.active():
+            detail = f"Cirun said that it is off for {repository}, and lists it as active all the same."
+            raise Failure(
+                Diagnostic("still-there", detail=detail, hint="look at its page of repositories, at cirun.io")
+            )
 
     def activate(self, repository: str, active: bool = True) -> None:
         """Have Cirun make runners for OWNER/NAME, or no longer."""

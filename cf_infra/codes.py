@@ -299,6 +299,10 @@ CODES: dict[str, Code] = {
     "still-there": _error(
         "Revoked, but still there", "After a revocation the cloud still shows what should be gone."
     ),
+    "not-proven": _error(
+        "Revoked, but not proven",
+        "After a revocation a place refused or did not answer; the next plan and apply do the rest and prove it.",
+    ),
     "no-repository": _warning(
         "GitHub has no such repository",
         "A grant names a repository that is not there, or is called otherwise now.",

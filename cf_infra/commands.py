@@ -156,7 +156,7 @@ def _with_old_stack(folder: Folder, deployment: Deployment) -> Folder:
         raise Failure(
             Diagnostic("unknown-stack", detail=detail, hint=f"restore the file:\ngit log -- {name}")
         )
-    return replace(old, clock=folder.clock)
+    return replace(old, clock=folder.clock, whole=folder)
 
 
 def _allowances(folder: Folder, options: Options) -> dict[str, int]:

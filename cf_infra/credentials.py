@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from cf_infra.model import Credential
@@ -110,6 +111,7 @@ def _days(period: str) -> int:
     return int(period[:-1])
 
 
+@lru_cache(maxsize=1 << 16)
 def _offset(stack: str, name: str, period: int) -> int:
     digest = hashlib.sha256(f"{stack}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % period
@@ -221,6 +223,8 @@ def steps(
         found.append(Step(name, label, "prove", "prove by a login"))
     if theirs:
         return found + by_hand(stack, name, credential, today, history, contacts)
+    if len(history.proven) < 2:
+        return found
     here = {g.label for g in live(stack, name, credential, today, None, history)}
     gone = [p.generation for p in history.proven if p.generation not in here]
     return found + [Step(name, old, "retire", "no longer valid") for old in gone]
@@ -338,7 +342,10 @@ def from_json(data: Any) -> dict[str, History]:
 
 def _history(row: Any) -> History:
     found = History(
-        proven=tuple(Proof(**{**p, "on": date.fromisoformat(p["on"])}) for p in row["proven"]),
+        proven=tuple(
+            Proof(p["generation"], date.fromisoformat(p["on"]), p["key"], p["fingerprint"])
+            for p in row["proven"]
+        ),
         withdrawn=tuple(row["withdrawn"]),
         sent=tuple(Sent(**s) for s in row["sent"]),
         seen=Seen(**row["seen"]) if row["seen"] is not None else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from cf_infra import (
     inventory,
     keys,
     kinds,
+    last_grants,
     ledger,
     plan,
     progress,
@@ -189,6 +190,7 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
         found = around.look(connection, state, wish.destroy)
     if found.claims and not begun:
         raise Failure(_of_another(run, found))
+    tofu.lose(found.gone)
     for note in found.notes:
         run.say(note)
     write(deployment.build / CLOUD_VALUES, _cloud_values(found))
@@ -255,10 +257,14 @@ def _same_cloud(run: Run, cloud_id: str) -> bool:
 def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, wish: Wish) -> Planned:
     deployment, around = run.deployment, run.around
     shown = tofu.show_plan(deployment.plan)
-    summary = _summary(run, tofu, shown)
+    summary = _summary(run, tofu, shown, found.parts)
     lost = sorted({*lost_pairs(run.folder, deployment, wish.destroy), *_unlisted(run, shown, found)})
     refusals = [*summary.diagnostics, *_limits(run, summary, shown, found, lost, wish)]
     head = record.head(run.folder.root)
+    ended = ended_pairs(run.folder, deployment, wish.destroy)
+    last = last_grants.ending(run.folder, deployment, ended)
+    ours = last.items() if last_grants.may_ask(run.folder) else []
+    beside = [*found.items, *around.beside(wish.destroy), *ours]
     saved = record.Record(
         stack=run.stack.name,
         cloud=deployment.cloud,
@@ -270,14 +276,14 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         compiled=digest({**compiled, **around.lists()}),
         review_digest=summary.review_digest,
         plan_digest=plan.plan_digest(deployment.plan.read_bytes(), compiled, head),
-        summary=_with(summary.as_json(), [*found.items, *around.beside(wish.destroy)]),
+        summary=_with(summary.as_json(), beside),
         refusals=[[d.code, d.detail, d.hint] for d in refusals],
         lost=lost,
         remove=found.remove,
         strays=found.strays,
         destroy=wish.destroy,
         seen=found.seen,
-        manual=around.by_hand(ended_pairs(run.folder, deployment, wish.destroy)),
+        manual=[*around.by_hand(ended), *last.by_hand(ended, last_grants.planned(ours))],
         hashes=[list(row) for row in summary.hashes],
         credentials=[] if wish.destroy else run.logins().steps(),
     )
@@ -286,9 +292,9 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
     return Planned(deployment, saved, told)
 
 
-def _summary(run: Run, tofu: Tofu, shown: Mapping[str, Any]) -> PlanSummary:
+def _summary(run: Run, tofu: Tofu, shown: Mapping[str, Any], beside: Iterable[plan.Part] = ()) -> PlanSummary:
     around = run.around
-    return plan.summarise(shown, run.stack.name, around.owners(), tofu.versions(), around.divide())
+    return plan.summarise(shown, run.stack.name, around.owners(), tofu.versions(), around.divide(), beside)
 
 
 _COUNTED = {"create": "add", "update": "change", "delete": "destroy"}
@@ -474,6 +480,8 @@ def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
         note_begun(deployment, around.identity(connection))
         run.share()
         around.clear(connection, saved, tofu.show_state)
+        switch = last_grants.Switch(last_grants.planned(saved.summary["items"]), run.say)
+        switch.off()
         if step.changes_the_plan and not saved.destroy:
             values = around.withholding(step.withheld, tofu.show_state())
             _plan_again(run, tofu, saved, values, deployment.plan)
@@ -482,7 +490,7 @@ def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
             tofu.apply(deployment.plan)
         except Failure as failure:
             _note(run, tofu, connection, before, saved, complete=False)
-            raise Failure(*failure.diagnostics, *around.faults(connection)) from None
+            raise Failure(*failure.diagnostics, *around.faults(connection), *switch.faults) from None
         except BaseException:
             _note(run, tofu, connection, before, saved, complete=False)
             raise
@@ -492,10 +500,9 @@ def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
         told = [] if saved.destroy else [*around.give(tofu, after), *_turn(run, tofu, after)]
         run.share()
         if saved.destroy:
+            told = run.logins().end()
             around.withdraw()
-        proven = (
-            receipts.prove(around, deployment, connection, before, after, saved) if before is not None else []
-        )
+        proven = _proven(run, connection, before, after, saved, switch) if before is not None else []
         if not saved.destroy and not has_errors(told):
             run.logins().retired()
             around.settle(connection)
@@ -523,6 +530,28 @@ def values(run: Run) -> list[Material]:
 def _turn(run: Run, tofu: Tofu, after: InventoryFile) -> list[Diagnostic]:
     """Deliver and prove what is due."""
     return run.logins().turn(run.around.materials(tofu, after)) if run.stack.stack.credentials else []
+
+
+def _proven(
+    run: Run,
+    connection: Any,
+    before: InventoryFile,
+    after: InventoryFile,
+    saved: record.Record,
+    switch: last_grants.Switch,
+) -> list[receipts.Receipt]:
+    """The receipts: what the stack's place says, and Cirun."""
+    folder, deployment, around = run.folder, run.deployment, run.around
+    checks = dict(around.checks(connection, before, after))
+    last = last_grants.ending(folder, deployment, ended_pairs(folder, deployment, saved.destroy))
+    for grant, more in switch.checks(last).items():
+        checks[grant] = [*checks.get(grant, ()), *more]
+
+    def by_hand(grants: Iterable[str]) -> list[str]:
+        its = list(grants)
+        return [*around.by_hand(its), *last.by_hand(its, switch.names)]
+
+    return receipts.prove(checks, by_hand, deployment, saved)
 
 
 def _without(run: Run, withheld: frozenset[str]) -> Run:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from cf_infra.github import Github, token_of
 from cf_infra.model import Settings
-from cf_infra.rest import Say, Token
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from cf_infra.rest import Say, Token, is_local
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class GithubLogin:
     @property
     def is_local(self) -> bool:
         """Is it a stand-in on this machine?"""
-        return urlsplit(self.api).hostname in _LOOPBACK
+        return is_local(self.api)
 
     def environment(self) -> dict[str, str]:
         """What the provider reads. It adds `api/v3/` itself where the address is not GitHub's own."""

@@ -37,6 +37,7 @@ class Look:
     kept: dict[str, str] = field(default_factory=dict)
     items: list[JSON] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
 
     def organisation(self) -> Found:
         """Of a stack of kind github. Raises Failure where something must be made by hand first."""
@@ -83,6 +84,7 @@ class Look:
             strays=self.strays,
             seen=self.seen,
             told=self.told,
+            gone=self.gone,
         )
 
     def _adopt(self, sort: str, kind: str, name: str, import_id: str, note: str) -> None:
@@ -113,15 +115,25 @@ class Look:
 
     def _runner_groups(self) -> None:
         names = self.wanted["runner_groups"]
-        groups = self.github.runner_groups() if names else []
-        for name in sorted(set(names) - {group.name for group in groups}):
-            if (GROUP, name) in self.known and not self.destroy:
-                self.told.append(self._no_group(name))
+        mine = {name: str(told["id"]) for (kind, name), told in self.known.items() if kind == GROUP}
+        groups = self.github.runner_groups() if names or mine else []
+        numbers = {str(group.id) for group in groups}
+        for name in sorted(name for name, number in mine.items() if number not in numbers):
+            self._lost(name)
         for group in groups:
             if group.name in names:
                 note = f"runner group {group.name} is there already"
                 self._adopt("runner_groups", GROUP, group.name, str(group.id), note)
                 self._regrouped(group)
+
+    def _lost(self, name: str) -> None:
+        """A group of the state that was deleted: no plan would notice, and no apply could change or delete it."""
+        self.gone.append(f'module.runner-group.{GROUP}.this["{name}"]')
+        self.known = {key: told for key, told in self.known.items() if key != (GROUP, name)}
+        if name in self.wanted["runner_groups"] and not self.destroy:
+            detail = f"Somebody else deleted the runner group {name} at GitHub."
+            hint = "an apply makes it what grants.yaml says; runners that were in it have to be added anew"
+            self.told.append(Diagnostic("changed-by-others", detail=detail, hint=hint))
 
     def _regrouped(self, group: RunnerGroup) -> None:
         """What somebody else did to a group's repositories: the provider never looks at them again by itself.
@@ -213,11 +225,6 @@ class Look:
         detail = f"The organisation's secret {name} {why}. Its value does not go through OpenTofu."
         hint = f"make it so; the command asks for the value:\ngh secret set {name} --org {self.login.organisation} "
         return Diagnostic("not-at-github", detail=detail, hint=hint + "--visibility selected")
-
-    def _no_group(self, name: str) -> Diagnostic:
-        detail = f"Runner group {name} was deleted or renamed at GitHub. OpenTofu does not see that."
-        hint = "give it its name back; if it is deleted, see docs/traps.md: no command mends that yet"
-        return Diagnostic("changed-by-others", detail=detail, hint=hint)
 
     def _no_installation(self, number: int) -> Diagnostic:
         who = f"the owner of the token that {self.login.token.named} gives"

@@ -17,7 +17,10 @@ import subprocess
 import sys
 from base64 import b64encode
 from binascii import unhexlify
-from collections.abc import Callable, Iterable, Mapping
+
+TYPE_CHECKING = False  # what `typing` says costs as much to import as all the rest of this
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 MARK = "cf-infra key provider: "
 """Begins each complaint on stderr, which OpenTofu quotes in its own error; tofu.py finds it there."""

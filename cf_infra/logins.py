@@ -48,6 +48,10 @@ class Logins:
         found = turning.turn(self._turn(), [*made, *here])
         return [*told, *found, *self.overdue()]
 
+    def end(self) -> list[Diagnostic]:
+        """After the stack was destroyed: its sinks lose what they have of it. What needs a hand."""
+        return turning.end(self._turn())
+
     def retired(self) -> None:
         """After an apply that was proven: what lives no more is known no more."""
         known = ledger.load(self.deployment.state)

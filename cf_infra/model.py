@@ -615,7 +615,7 @@ class DroneSecretSink(_Sink):
     kind: Literal["drone-secret"]
     server: ApiUrl
     namespace: Repository
-    name: FieldName | None = None
+    name: Repository | None = None
     field: FieldName | None = None
     token: Variable = "env DRONE_TOKEN"  # noqa: S105
     pull_requests: bool = False

@@ -59,13 +59,20 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of one resource that counts by itself, such as an entry of a list. `value` is what it says, hashed."""
+    """A part of one resource that counts by itself, such as an entry of a list. `value` is what it says, hashed.
+
+    Of what is done beside OpenTofu `name` is the whole address.
+    """
 
     name: str
     action: str
     what: str
     grants: tuple[str, ...] = ()
     value: object = None
+
+    def as_json(self) -> dict[str, object]:
+        """In the form of an item."""
+        return Item(self.name, self.action, _clean(self.what), self.grants).as_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +136,15 @@ def summarise(
     owners: Mapping[str, Sequence[str]],
     versions: Mapping[str, str],
     divide: Divide = undivided,
+    beside: Iterable[Part] = (),
 ) -> PlanSummary:
     """What the plan `shown` (of `tofu show -json`) does.
 
     What `divide` finds in a resource is shown and counted in its place, where it tells all that changes.
 
     `owners`: the grants of an address, or of a runner class that is the index of one, where the plan itself does not
-    say them. `versions`: of OpenTofu and the providers; they count for the digest. Raises Failure if the plan has a
+    say them. `beside`: what is done without OpenTofu and is a part of what people review: it counts for the digest and
+    is no item. `versions`: of OpenTofu and the providers; they count for the digest. Raises Failure if the plan has a
     form that is not known, or is not whole.
     """
     _readable(shown)
@@ -158,6 +167,7 @@ def summarise(
         imports += bool(change["change"].get("importing"))
         if action == "forget":
             forgotten.append(address)
+    entries += [(part.name, part.action, part.grants, _digest(part.value)) for part in beside]
     return PlanSummary(
         stack,
         tuple(sorted(items, key=lambda item: (item.address, item.action))),

@@ -25,7 +25,10 @@ BUILD = "build"
 
 @dataclass(frozen=True)
 class Folder:
-    """A root folder: its files, what they say, and everything that is wrong with them."""
+    """A root folder: its files, what they say, and everything that is wrong with them.
+
+    `whole`: the folder as it is, where this one was made to destroy a stack that is in it no more.
+    """
 
     root: Path
     today: date
@@ -34,6 +37,7 @@ class Folder:
     diagnostics: list[Diagnostic] = field(default_factory=list)
     clock: date | None = None
     ledgers: Mapping[str, Ledger] = field(default_factory=dict)
+    whole: Folder | None = None
 
     def resolved(self) -> Resolved:
         """What it means on its day. Only for folders without errors."""

@@ -19,7 +19,7 @@ from cf_infra.github import Github
 from cf_infra.github_files import ACCESS, RUNNERS, key_of_row, rows
 from cf_infra.github_look import access_list
 from cf_infra.github_parts import differences, entry_words
-from cf_infra.surroundings import JSON
+from cf_infra.plan import Part
 
 BRANCH = "cf-infra/access"
 TITLE = "Update Cirun's access lists"
@@ -53,27 +53,21 @@ def pairs(listed: AccessList, classes: Mapping[str, str]) -> set[str]:
     return {key_of_row(row, classes) for row in rows(listed)}
 
 
-def items(
+def parts(
     github: Github, repository: str, lists: Mapping[str, bytes], classes: Mapping[str, str]
-) -> list[JSON]:
-    """What the pull request does, in the form of a plan's items. `lists`: empty if both files go."""
+) -> list[Part]:
+    """What the pull request does, entry by entry, as a plan tells it. `lists`: empty if both files go."""
     old, new = access_list(github, repository), _listed(lists)
     found = [
-        {
-            "address": f"list:{ACCESS}#{'/'.join(row)}",
-            "action": action,
-            "what": entry_words(row),
-            "grants": [key_of_row(row, classes)],
-        }
-        for row, action, _ in differences(old, new)
+        Part(f"list:{ACCESS}#{'/'.join(row)}", action, entry_words(row), (key_of_row(row, classes),), policy)
+        for row, action, policy in differences(old, new)
     ]
     known = github.file(repository, RUNNERS)
     wanted = lists.get(RUNNERS)
     if (known.content if known else None) != wanted:
         action = "create" if known is None else "update" if wanted is not None else "delete"
-        found.append(
-            {"address": f"list:{RUNNERS}", "action": action, "what": f"file {RUNNERS}", "grants": []}
-        )
+        text = wanted.decode() if wanted is not None else None
+        found.append(Part(f"list:{RUNNERS}", action, f"file {RUNNERS}", value=text))
     return found
 
 
@@ -90,7 +84,7 @@ def propose(
 ) -> list[Diagnostic]:
     """Have one open pull request with these lists, none if they are so already; what is left for people to do."""
     before, after = pairs(access_list(github, repository), classes), pairs(_listed(lists), classes)
-    told = items(github, repository, lists, classes)
+    told = parts(github, repository, lists, classes)
     files = {path: lists.get(path) for path in (ACCESS, RUNNERS)}
     pull = github.propose(repository, BRANCH, files, TITLE, _body(deployment, told))
     earlier = load(deployment)
@@ -104,9 +98,9 @@ def propose(
     return [_waiting(left)] if pull else []
 
 
-def _body(deployment: Deployment, told: list[JSON]) -> str:
+def _body(deployment: Deployment, told: list[Part]) -> str:
     signs = {"create": "+", "delete": "-", "update": "~"}
-    lines = [f"{signs[item['action']]} {item['what']}" for item in told]
+    lines = [f"{signs[part.action]} {part.what}" for part in told]
     more = len(lines) - SHOWN_AT_MOST
     shown = "\n".join(lines[:SHOWN_AT_MOST] + [f"and {more} more"] * (more > 0)).replace("`", " ")
     return (

@@ -123,9 +123,24 @@ def resolve(
 
 def _is_listed(key: Key, found: tuple[Offered, ...], stack: Stack, offers: Catalog) -> bool:
     """Does a pair have something at a stack of kind github: an entry of Cirun's list, a group, a secret, a variable?"""
-    if not found or any(offered.offer.via is Via.CIRUN for offered in found):
+    if through_cirun(found):
         return True
     return key.partition("/")[2] in {offers.canonical(r) for _, _, entry in followers(stack) for r in entry}
+
+
+def through_cirun(found: Iterable[Offered]) -> bool:
+    """Do jobs reach one of these offers through Cirun? What nobody offers is an imported label of Cirun's list."""
+    offered = list(found)
+    return not offered or any(one.offer.via is Via.CIRUN for one in offered)
+
+
+def at_cirun(resolved: Resolved) -> frozenset[str]:
+    """The repositories, in small letters, that a grant brings to Cirun today."""
+    return frozenset(
+        access.grant.repository.lower()
+        for access in resolved.access
+        if through_cirun(resolved.catalog.offers(access.resource, access.grant.stack))
+    )
 
 
 def followers(stack: Stack) -> list[tuple[str, str, list[str]]]:

@@ -78,6 +78,11 @@ class Known:
     value: Any
 
 
+def is_local(address: str) -> bool:
+    """Is it an address on this machine?"""
+    return urlsplit(address).hostname in LOCAL
+
+
 def token_from_variable(variable: str, environ: Mapping[str, str] | None = None) -> Token:
     """The token in the environment. Raises Failure("no-token")."""
     value = (os.environ if environ is None else environ).get(variable, "").strip()
@@ -310,7 +315,7 @@ class Service:
                 allow_redirects=False,
                 stream=True,
                 # What is on this machine is not asked through a proxy on another one.
-                proxies=DIRECT if urlsplit(self.base).hostname in LOCAL else None,
+                proxies=DIRECT if is_local(self.base) else None,
             ) as response:
                 return self._read(response)
         except requests.RequestException as error:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import orjson
 
@@ -156,6 +157,7 @@ def located(file: str, folder: Path) -> Path:
 # ------------------------------------------------------------------------------------------ Drone's environment
 
 Restart = Callable[[], None]
+_CHANGING = Lock()
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ class ToDroneEnv:
 
     def deliver(self, material: Material) -> None:
         """Put the new value there and restart the server, unless the value is there already."""
-        with handing_over(self.place, material):
+        # One at a time: two credentials of one server are delivered side by side, and change the same file.
+        with handing_over(self.place, material), _CHANGING:
             self._change(material.name, lambda lines: _with_value(lines, material))
 
     def withdraw(self, owner: str, name: str) -> list[str]:
@@ -190,11 +193,12 @@ class ToDroneEnv:
         before = self._read(path)
         after = "\n".join(change(before.split("\n"))).encode()
         if after != before.encode() or path.stat().st_mode & 0o777 != 0o600:
+            owner = _owner(path)
             if self.restart is not None:
                 write(waiting, b"", mode=0o600)
-            owner = path.stat()
             write(path, after, mode=0o600)
-            _give_back(path, owner)
+            if owner.st_uid != os.geteuid():
+                os.chown(path, owner.st_uid, owner.st_gid)
         if self.restart is not None and waiting.exists():
             self.restart()
             waiting.unlink(missing_ok=True)
@@ -215,15 +219,17 @@ class ToDroneEnv:
             ) from None
 
 
-def _give_back(path: Path, before: os.stat_result) -> None:
-    """A file that is replaced belongs to whoever runs this: give it back to whom it belonged."""
-    now = path.stat()
-    if (now.st_uid, now.st_gid) == (before.st_uid, before.st_gid):
-        return
-    try:
-        os.chown(path, before.st_uid, before.st_gid)
-    except OSError as error:
-        raise Failure(disk_fault(error, path)) from None
+def _owner(path: Path) -> os.stat_result:
+    """Whose the file is. Raises Failure where what replaces it would belong to somebody else."""
+    facts = path.stat()
+    if os.geteuid() not in (0, facts.st_uid):
+        detail = (
+            f"The file belongs to another user (number {facts.st_uid}), who could not read what replaces it."
+        )
+        raise Failure(
+            Diagnostic("undelivered", detail=detail, hint="run this as the file's owner, or as root")
+        )
+    return facts
 
 
 _LINE = re.compile(r"^(\s*(?:export\s+)?)(DRONE_RPC_SECRET|DRONE_USER_CREATE)(\s*=\s*)(.*?)\s*$")

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cf_infra.diagnostics import Diagnostic
+from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.material import Material
-from cf_infra.plan import Divide
+from cf_infra.plan import Divide, Part
 
 if TYPE_CHECKING:
     from cf_infra.deployment import InventoryFile
@@ -24,6 +24,10 @@ Check = tuple[str, Callable[[], bool]]
 JSON = dict[str, Any]
 
 
+class Unanswered(Failure):
+    """A place did not say whether something is still there; of the others that is asked all the same."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What a look around found, before a plan.
@@ -32,7 +36,8 @@ class Found:
     items and in words; `remove`: servers (id, name, grant) and `strays`: ids of what a killed run left; `claims`: how
     much of it has our marks and is in no state; `seen`: by what an apply knows that nothing has changed since;
     `told`: findings;
-    `pairs`: those that a list beside OpenTofu opens, before and after.
+    `pairs`: those that a list beside OpenTofu opens, before and after; `parts`: what changes in it, entry by entry,
+    for the review; `gone`: addresses of the state that are not there any more, which the provider does not notice.
     """
 
     values: JSON
@@ -44,6 +49,8 @@ class Found:
     seen: dict[str, str] = field(default_factory=dict)
     told: list[Diagnostic] = field(default_factory=list)
     pairs: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    parts: list[Part] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
 
 
 class Surroundings(Protocol):

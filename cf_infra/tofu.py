@@ -335,6 +335,11 @@ class Tofu:
             ["apply", "-json", "-input=false", f"-parallelism={self._parallelism}", str(out.resolve())],
         )
 
+    def lose(self, addresses: Sequence[str]) -> None:
+        """Take out of the state what is not there any more, where the provider would never notice it."""
+        if addresses:
+            self._run("state-rm", ["state", "rm", "-no-color", *addresses])
+
     def show_plan(self, out: Path) -> dict[str, Any]:
         """The saved plan as data (format_version 1.x). Not masked: see plan.py."""
         return self._document("show", ["show", "-json", "-no-color", str(out.resolve())])

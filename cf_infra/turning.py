@@ -73,6 +73,11 @@ def turn(asked: Turn, materials: Iterable[Material]) -> list[Diagnostic]:
     return told
 
 
+def end(asked: Turn) -> list[Diagnostic]:
+    """After a stack was destroyed: no sink keeps what opens nothing any more. Returns what needs a hand."""
+    return [told for name in sorted(ledger.load(asked.state)) for told in _drop(asked, name)]
+
+
 def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnostic]:
     credential = asked.declared[name]
     history = _known(asked, name)

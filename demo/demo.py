@@ -1,7 +1,7 @@
 """`make demo`: the main job of the project, whole, on the OpenStack of sandbox/: see what each step prints.
 
-Runs the same commands that a person would type, and asks OpenStack itself in between. Everything stays on this
-machine; a second run starts from where the first one ended.
+Runs the same commands that a person would type, and asks OpenStack itself in between; access.py is its second half,
+without servers. Everything stays on this machine; a second run starts from where the first one ended.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import access
+from stage import expect, say
 
 from cf_infra import lab, openstack
 
@@ -51,6 +54,8 @@ def main() -> int:
         there = servers()
         expect(not any(DEDICATED in name for name in there), f"the server of {DEDICATED} is gone")
         run("sandbox", "job", ON_DEMAND, CLASS, root=copy, code=1)
+    say("7  From a request to a runner and back, between stand-ins for GitHub and Cirun on this machine")
+    access.main()
     say("Done. What to do next")
     print(NEXT)
     return 0
@@ -66,11 +71,6 @@ NEXT = f"""  The sandbox still runs, and grants.yaml still grants what was revok
     cf-infra sandbox down
 
   To give machines yourself: docs/stacks.md. To try the whole thing by hand: README.md."""
-
-
-def say(text: str) -> None:
-    """A heading."""
-    print(f"\n=== {text}\n", flush=True)
 
 
 def run(*arguments: str, root: Path = ROOT, code: int = 0) -> None:
@@ -120,15 +120,6 @@ def without(text: str, feedstock: str, resource: str) -> str:
     left, count = re.subn(entry, "", text)
     expect(count == 1, f"grants.yaml has one entry for {feedstock} with {resource}", quiet=True)
     return left
-
-
-def expect(true: bool, what: str, quiet: bool = False) -> None:
-    """The demo shows no more than what it saw."""
-    if not true:
-        print(f"The demo expected this, and it is not so: {what}.", file=sys.stderr)
-        sys.exit(1)
-    if not quiet:
-        print(f"  as it should be: {what}")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,8 @@ class CirunState:
     late: list[tuple[int, Any]] = field(default_factory=list)
     #: Seconds before each answer.
     delay: float = 0.0
+    #: Repositories for which a change fails, as often as it is asked for.
+    broken: set[str] = field(default_factory=set)
 
 
 class CirunStandin:
@@ -106,6 +108,8 @@ def _repositories(state: CirunState, _body: Mapping[str, Any]) -> Answer:
 
 def _activate(state: CirunState, body: Mapping[str, Any]) -> Answer:
     name = body["repository"]
+    if name in state.broken:
+        return Answer(500, {"message": "Internal server error"})
     if state.github is not None and state.github.repository(*name.split("/", 1)) is None:
         return Answer(404, {"message": f"Repository {name} not found"})
     state.repositories[name] = body["active"]

@@ -323,11 +323,14 @@ def _nearest(key: Path, deployments: Mapping[Path, dict[str, Logins]]) -> dict[s
 # -------------------------------------------------------------------------------------------------- processes
 
 MAY_INHERIT = (
+    ("tofu", "AWS_SECRET_ACCESS_KEY"),
     ("tofu", "GITHUB_TOKEN"),
     ("terraform-provider-github*", "GITHUB_TOKEN"),
     ("terraform-provider-cirun*", "CIRUN_API_KEY"),
     # OpenTofu starts it with all of its own environment; it hands on nothing (keyprovider.command_environment).
     ("keyprovider.py", "GITHUB_TOKEN"),
+    ("keyprovider.py", "AWS_SECRET_ACCESS_KEY"),
+    ("terraform-provider-*", "AWS_SECRET_ACCESS_KEY"),
 )
 """Programs that the product starts, and the variable that each needs: the provider reads its token there."""
 

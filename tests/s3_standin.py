@@ -21,6 +21,7 @@ from cf_infra.bucket import LOGIN
 from cf_infra.deployment import Deployment
 from cf_infra.model import State, StateKind
 from cf_infra.state_place import backend
+from tests.leaks import WATCH
 
 BUCKET = "cf-infra-states"
 REGION = "eu-central-1"
@@ -58,6 +59,7 @@ class S3:
         if may:
             self._allow(name, [{"Effect": "Allow", "Action": list(may), "Resource": "*"}])
         made = iam.create_access_key(UserName=name)["AccessKey"]
+        WATCH.knows(f"the bucket's key of {name}", made["SecretAccessKey"])
         return made["AccessKeyId"], made["SecretAccessKey"]
 
     @contextmanager

@@ -461,4 +461,5 @@ def test_ctrl_c_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fifty_logins_side_by_side(keystone: KeystoneStandin) -> None:
     given = user(keystone)
     proofs = prove_all([(given, canary_of(Settings(), {}))] * 50)
+    assert [render(proof.diagnostics) for proof in proofs if proof.diagnostics] == []
     assert {proof.said for proof in proofs} == {"logged in, sees 3 flavors"}

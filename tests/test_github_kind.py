@@ -19,7 +19,7 @@ from cf_infra.github_files import rows
 from cf_infra.github_parts import listed
 from cf_infra.rest import Token
 from tests.github import Standin, State
-from tests.github.state import Installation, Secret, Selection
+from tests.github.state import Installation, RunnerGroup, Secret, Selection
 
 pytestmark = pytest.mark.sandbox  # no OpenStack, but some two hundred runs of OpenTofu
 ORG = "conda-forge"
@@ -54,6 +54,11 @@ app:
 offers:
   namespace: {via: app, mode: on-demand}
 """
+KNOWN_FILES = set(
+    """
+    begun.json inventory.json proven.json salt terraform.tfstate terraform.tfstate.backup
+    """.split()
+)
 SETTINGS = b"version: 1\norganisation: conda-forge\naccess_delivery: direct\n"
 REASON = "reason: Builds take long\n    request: https://example.org/1\n    requested_by: somebody\n"
 
@@ -292,10 +297,13 @@ def test_what_has_to_be_made_by_hand_is_said(world: World, break_it: Any, code: 
     assert not any(request.method in ("PUT", "POST", "PATCH", "DELETE") for request in world.github.log)
 
 
-def test_what_somebody_did_to_a_runner_group_is_undone(world: World) -> None:
+@pytest.mark.parametrize("delivery", ["direct", "pull-request"])
+def test_what_somebody_did_to_a_runner_group_is_undone(world: World, delivery: str) -> None:
     """The provider never looks at a group's repositories again; a plan and an apply of ours do."""
     world("plan", "access")
     world("apply", "access")
+    settings = (world.root / "settings.yaml").read_bytes()
+    world.write(settings=settings.replace(b"direct", delivery.encode()))
     group = next(g for g in world.state.groups.values() if g.name == "cf-gpu")
     other = world.state.repository(ORG, "admin-requests")
     mine = world.state.repository(ORG, "llama.cpp-feedstock")
@@ -309,9 +317,66 @@ def test_what_somebody_did_to_a_runner_group_is_undone(world: World) -> None:
     world("apply", "access")
     assert world.group() == {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
     assert stack(world("plan", "access"), "access")["items"] == []
-    del world.state.groups[group.id]
-    told = [d["detail"] for d in world("plan", "access")["diagnostics"] if d["code"] == "changed-by-others"]
-    assert any("cf-gpu was deleted" in detail for detail in told)
+
+
+def test_a_runner_group_that_was_deleted_is_made_anew(world: World) -> None:
+    """The provider never sees that it is gone, and could neither change nor delete it."""
+    world("plan", "access")
+    world("apply", "access")
+
+    def delete(name: str = "cf-gpu") -> None:
+        [number] = [g.id for g in world.state.groups.values() if g.name == name]
+        del world.state.groups[number]
+
+    both = {"pytorch-cpu-feedstock", "llama.cpp-feedstock"}
+    delete()
+    planned = world("plan", "access")
+    [told] = [d for d in planned["diagnostics"] if d["code"] == "changed-by-others"]
+    assert "deleted the runner group cf-gpu" in told["detail"]
+    assert {item["action"] for item in stack(planned, "access")["items"]} == {"create"}
+    assert [g.name for g in world.state.groups.values()] == ["Default"], "a plan makes nothing"
+    assert stack(world("plan", "access"), "access")["items"] != [], "a second plan shows it as well"
+    world("apply", "access")
+    assert world.group() == both and stack(world("plan", "access"), "access")["items"] == []
+
+    delete()  # and made by hand once more, with another number
+    other = world.state.repository(ORG, "admin-requests")
+    assert other is not None
+    made = RunnerGroup("selected", {other.id}, id=world.state.number(), name="cf-gpu")
+    world.state.groups[made.id] = made
+    world("plan", "access")
+    world("apply", "access")
+    assert world.group() == both and [g.id for g in world.state.groups.values()][1:] == [made.id]
+
+    delete()  # and not wanted any more
+    world.write(stacks__access=ACCESS.replace(b"  runner_groups: {cf-gpu: {resources: [gpu-large]}}\n", b""))
+    world("plan", "access")
+    world("apply", "access")
+    assert stack(world("plan", "access"), "access")["items"] == []
+    for path in (world.root / ".state").rglob("*"):
+        assert path.name in KNOWN_FILES or path.is_dir() or path.parent.name == "receipts", path
+
+
+@pytest.mark.parametrize("status", [502, 0])
+def test_a_github_that_fails_half_way_leaves_what_the_next_run_mends(world: World, status: int) -> None:
+    """5xx, or no answer at all: what was done is noted, the run fails, and a second plan and apply converge."""
+    world("plan")
+    world.github.fail_next(status, times=99, matching="POST .*/variables|PUT /user/installations")
+    failed = world("apply", code=1)
+    assert {d["code"] for d in failed["diagnostics"]} == {"tofu-failed"}
+    assert [stack(failed, name)["failed"] for name in ("access", "namespace")] == [True, True]
+    assert "cirun-gpu-large" in (world.file(".access.yml") or ""), "the rest was done"
+    held = {row["place"] for row in stack(world("status"), "access")["holds"]}
+    assert held == {"access list", "runner group", "secret"}
+    world.github.faults.clear()
+    assert [i["what"] for i in stack(world("plan"), "access")["items"]] == [
+        "variable CF_GPU_RUNNER",
+        "variable CF_GPU_RUNNER: llama.cpp-feedstock",
+        "variable CF_GPU_RUNNER: pytorch-cpu-feedstock",
+    ]
+    world("apply")
+    assert all(row["items"] == [] for row in world("plan")["stacks"])
+    assert world.chosen(world.app) == {"admin-requests", "llama.cpp-feedstock"}
 
 
 def test_a_variable_that_nobody_may_see_is_looked_at(world: World) -> None:
@@ -465,6 +530,8 @@ def test_by_pull_request_the_lists_wait_for_people(world: World) -> None:
     assert "list:.access.yml#pytorch-cpu-feedstock/cirun-gpu-large/pytorch-cpu-feedstock-policy" in {
         item["address"] for item in planned["items"]
     }
+    digest = planned["review_digest"]
+    assert stack(world("plan", "access"), "access")["review_digest"] == digest
     applied = world("apply", "access")
     assert [d["code"] for d in applied["diagnostics"]] == ["pull-request-open"]
     assert world.file(".access.yml") is None, "only people merge it"
@@ -472,7 +539,8 @@ def test_by_pull_request_the_lists_wait_for_people(world: World) -> None:
     assert b"cirun-gpu-large" in proposed[".access.yml"] and b"g4dn" in proposed[".cirun.global.yml"]
     world.merge()
     assert world.file(".access.yml") == proposed[".access.yml"].decode()
-    assert stack(world("plan", "access"), "access")["items"] == []
+    planned = stack(world("plan", "access"), "access")
+    assert planned["items"] == [] and planned["review_digest"] != digest
     world("apply", "access")
 
     world.write(grants=grants(TWO[0]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from feedstock_world import CONFIG_BEFORE, DAY, LABEL, LISTS, ORG, TOKEN, World, entry
 from real_tofu import tool_or_skip
 from roots import write_root
-from test_activation import CONFIG_BEFORE, DAY, LABEL, LISTS, ORG, TOKEN, World, entry, world
+from test_activation import world
 from test_explain import inert
 
-from cf_infra import keys
 from cf_infra.feedstock import BUILD_CONFIG, CONFIG
 from tests.github.state import Issue
 
@@ -241,19 +241,18 @@ def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.M
     """Somebody who knows the format of requests only; through the real OpenTofu and its provider."""
     if "github" not in tool_or_skip().locks:
         pytest.skip("The provider integrations/github was not built. Run `make setup`.")
-    key = world.root.parent / "key"
-    monkeypatch.setenv("CF_INFRA_KEY_FILE", str(key))
-    keys.state_key(keys.KeyFile(key), world.root, create=True)
+    monkeypatch.setenv("CF_INFRA_KEY_FILE", world.key())
     request = world.root.parent / "request.yml"
     known = ["--requested-by", "alice", "--reason", "CUDA tests", "--request", "https://example.org/1"]
     alice = world.github.state.add_member("alice")
     world.numpy.collaborators[alice.id] = "maintain"
     world.grants()
 
-    def settled() -> None:
+    def settled() -> Any:
         world("plan")
-        ran = world.run("apply", "--root", str(world.root))
+        ran = world.run("apply", "--root", str(world.root), "--format", "json")
         assert ran.code == 0 and TOKEN not in ran.out + ran.err, ran.err
+        return ran.json()["stacks"]
 
     def clean() -> None:
         assert world.json("audit")["findings"] == []
@@ -278,7 +277,17 @@ def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.M
 
     request.write_text(REQUEST + "revoke: true\n")
     world("import", "requests", str(request), *known)
-    settled()
+    [applied] = settled()
+    [receipt] = applied["receipts"]
+    assert {place["place"] for place in receipt["gone_from"]} == {
+        "access list, cirun-gpu-large",
+        "Cirun: active for conda-forge/numpy-feedstock",
+    }
+    assert lists(world) == before and not world.is_active
+    clean()
+    assert receipt["manual"] == [
+        "take back the lines in the feedstock, as far as no grant asks for them: cf-infra deactivate numpy"
+    ]
     world("deactivate", "numpy")
     world.merge()
     gone = world.json("explain", "numpy", "gpu-large", "--user", "alice", "--live")

@@ -21,8 +21,11 @@ from cf_infra.bucket import LOGIN
 from cf_infra.keyprovider import fingerprint, master_from_command, stack_key
 from cf_infra.record import head
 from cf_infra.rest import token_from_command
+from tests.leaks import WATCH
 
 NEW, OLD = "0123456789abcdef" * 4, "fedcba9876543210" * 4
+for _key in (NEW, OLD):
+    WATCH.is_public(_key)
 
 
 class Home:

@@ -231,6 +231,8 @@ def test_drone_has_the_secret(drone: DroneStandin, tmp_path: Path) -> None:
         target.deliver(material)
         assert drone.secrets == {(ORG, "staging_upload"): (material.fields["value"], True)}
     assert drone.log.count(f"POST /api/secrets/{ORG}") == 1
+    to_drone(drone, tmp_path, name="BINSTAR_TOKEN").deliver(material)
+    assert drone.secrets.pop((ORG, "BINSTAR_TOKEN")) == (material.fields["value"], False)
     assert target.withdraw("lab", "staging-upload") == []
     assert drone.secrets == {}
     assert target.withdraw("lab", "staging-upload") == []

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cf_infra.making import fields
 from cf_infra.material import Material, Sink
 from cf_infra.model import CredentialKind, Settings
 from cf_infra.sinks import sink
+from tests.leaks import WATCH
 
 VALUE = "Zq81-value-of-a-test"
 LOGIN = {
@@ -143,6 +145,7 @@ def test_a_command_gets_the_fields_on_its_standard_input_and_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    WATCH.holds(tmp_path / "got")
     environ = {**os.environ, "GITHUB_TOKEN": "not-for-it", "OP_SERVICE_ACCOUNT_TOKEN": "for-it", "USER": "me"}
     described = command(TAKES, "edit", "-", variables=["OP_SERVICE_ACCOUNT_TOKEN"])
     target = found("vault", described, tmp_path, environ)
@@ -336,6 +339,18 @@ def test_the_server_is_restarted_when_something_changed_and_only_then(tmp_path: 
     assert log.read_text() == "xx"
 
 
+def test_two_credentials_of_one_server_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    target, path = drone_env(tmp_path, "A=1\n" * 2000)
+    kinds = (CredentialKind.DRONE_RPC_SECRET, CredentialKind.DRONE_TOKEN)
+    for generation in map(str, range(20)):
+        both = [made(kind, generation, username="robot") for kind in kinds]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(target.deliver, both))
+        text = path.read_text()
+        assert both[0].fields["rpc_secret"] in text
+        assert both[1].fields["token"] in text
+
+
 def test_a_restart_that_failed_comes_again(tmp_path: Path) -> None:
     """Else the file would be right, the server would have the old secret, and nothing would ever mend it."""
     log, program = (
@@ -349,6 +364,25 @@ def test_a_restart_that_failed_comes_again(tmp_path: Path) -> None:
     log.unlink()
     target.deliver(material)
     assert not log.exists(), "nothing was waiting any more"
+
+
+def test_the_file_stays_the_servers_own(tmp_path: Path) -> None:
+    """Replaced by another user, it would be one that the server may not read."""
+    target, path = drone_env(tmp_path)
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED: only root can give a file to somebody else")
+    os.chown(path, 4321, 4322)
+    target.deliver(made(CredentialKind.DRONE_RPC_SECRET))
+    assert (path.stat().st_uid, path.stat().st_gid, mode(path)) == (4321, 4322, 0o600)
+
+
+def test_a_file_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, path = drone_env(tmp_path)
+    number = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: number)
+    text = fault(target, made(CredentialKind.DRONE_RPC_SECRET))
+    assert f"belongs to another user (number {number - 1})" in text
+    assert path.read_text() == SERVER
 
 
 def test_an_environment_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:

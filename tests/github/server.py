@@ -80,6 +80,7 @@ class _Server(ThreadingHTTPServer):
     failed: Callable[[str], None]
     prefix: str
     daemon_threads = True
+    request_queue_size = 128  # fifty logins come at once
     block_on_close = False  # a client that holds its connection open does not hold the test
 
     def handle_error(self, request: Any, client_address: Any) -> None:
