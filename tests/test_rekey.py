@@ -38,7 +38,8 @@ class World:
     s3: S3 | None = None
 
     def settings(self, current: Path, previous: Path | None = None) -> None:
-        text = f"version: 1\n{self.place}  key: {{file: {current}}}\n"
+        # One after the other, so that who is killed leaves no other run of OpenTofu behind.
+        text = f"version: 1\njobs: 1\n{self.place}  key: {{file: {current}}}\n"
         text += f"  previous: {{file: {previous}}}\n" if previous else ""
         write_root(self.root, {"settings.yaml": text.encode()})
 

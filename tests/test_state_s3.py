@@ -240,7 +240,8 @@ def test_the_lock_of_a_dead_run_is_broken_and_that_of_another_is_not(world: Worl
     with locks.noted(stack, dead.pid, "plan"):
         note = (stack / f"cf-infra-run-{dead.pid}.json").read_text()
     dead.wait()
-    (stack / f"cf-infra-run-{dead.pid}.json").write_text(note)
+    taken = json.dumps({**json.loads(note), "at": lock["Created"]})
+    (stack / f"cf-infra-run-{dead.pid}.json").write_text(taken)
     assert all(r["items"] == [] for r in world.first("plan")["stacks"])
     assert "states/access/terraform.tfstate.tflock" not in world.s3.objects
 
