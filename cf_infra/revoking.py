@@ -85,7 +85,7 @@ def revoke(options: Options, asked: Asked, agree: Callable[[str], None], say: Sa
     names = _targets(folder, asked, reached)
     everything = replace(options, names=sorted({stack for stack, _ in names}))
     places = rotating.having_credentials(folder, everything, say) if names else {}
-    jobs = {name: _jobs(folder, places[name], say) for name in places}
+    jobs = {name: _jobs(folder, places[name], _prefixed(say, name)) for name in places}
     told = _listing(folder, asked, reached, names, places, jobs)
     if not names:
         return Outcome([], told, known=[])
@@ -155,7 +155,7 @@ def _jobs(folder: Folder, deployment: Deployment, say: Say) -> list[Job]:
     inventory = load_inventory(deployment.state)
     if folder.inventory.stacks[deployment.stack].kind is not Kind.OPENSTACK or inventory is None:
         return []
-    say(f"{deployment.stack}: asking {deployment.cloud} which jobs run there")
+    say(f"asking {deployment.cloud} which jobs run there")
     stack = folder.resolved().stacks[deployment.stack]
     login = kinds.login(folder, deployment, stack)
     if not isinstance(login, openstack.Login):
@@ -250,6 +250,8 @@ class _Revocation:
             olds = [_Old(material, login, stack) for material, login in self._values(gone)]
             self.say("making, delivering and proving the new one")
             self._turn()
+            for old in olds:
+                old.use()
             self.say("retiring the old one")
             self._turn()
             ended = [self._ended(name, gone[name], olds) for name in self.names]
@@ -348,6 +350,11 @@ class _Old:
         except Failure as failure:
             if not _refused(failure):
                 raise
+
+    def use(self) -> None:
+        """Have the services see its token once more: they remember it from now on, as they would a thief's."""
+        if self._connection is not None:
+            openstack.token_works(self._connection)
 
     def until_refused(self, say: Say) -> float | None:
         """Seconds until its token was refused everywhere; None if it did not work at the beginning.

@@ -1,7 +1,8 @@
 """`make demo`: the main job of the project, whole, on the OpenStack of sandbox/: see what each step prints.
 
-Runs the same commands that a person would type, and asks OpenStack itself in between; access.py is its second half,
-without servers. Everything stays on this machine; a second run starts from where the first one ended.
+Runs the same commands that a person would type, and asks OpenStack itself in between; turning.py is its part about
+logins, access.py the way from a request, without servers. Everything stays on this machine; a second run starts from
+where the first one ended.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import access
+import turning
 from stage import expect, say
 
 from cf_infra import lab, openstack
@@ -54,7 +56,9 @@ def main() -> int:
         there = servers()
         expect(not any(DEDICATED in name for name in there), f"the server of {DEDICATED} is gone")
         run("sandbox", "job", ON_DEMAND, CLASS, root=copy, code=1)
-    say("7  From a request to a runner and back, between stand-ins for GitHub and Cirun on this machine")
+    say("7  A login turns, with an overlap; then one that leaked is replaced and refused at once")
+    turning.main()
+    say("8  From a request to a runner and back, between stand-ins for GitHub and Cirun on this machine")
     access.main()
     say("Done. What to do next")
     print(NEXT)
