@@ -37,6 +37,6 @@ def _all(declared: Declared, seen: Observed) -> Iterator[Finding]:
     for name, cloud in sorted(seen.clouds.items()):
         yield from openstack(declared, declared.resolved.stacks[name], cloud, seen.left.get(name, Left()))
     for name, rows in sorted(seen.credentials.items()):
-        yield from credentials(name, rows, declared.resolved.today)
+        yield from credentials(name, rows, declared.resolved.today, seen.clock)
     for one in seen.not_asked:
         yield Finding("not-audited", one.place, "everything there", one.why, fix=one.fix)

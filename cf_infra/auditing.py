@@ -32,7 +32,7 @@ from cf_infra.access import AccessList, access_text, read_access
 from cf_infra.audit import audit
 from cf_infra.cirun import Cirun
 from cf_infra.declared import Declared
-from cf_infra.deployment import STATE, Deployment, load_inventory
+from cf_infra.deployment import STATE, Deployment, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, nearest, some
 from cf_infra.files import read_regular, write
 from cf_infra.findings import KINDS, Finding
@@ -183,6 +183,7 @@ class _Look:
             clouds=self.clouds,
             left=self.left,
             credentials=self.credentials,
+            clock=now().date(),
             not_asked=self.not_asked,
         )
 

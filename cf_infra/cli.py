@@ -834,6 +834,9 @@ def rotate(
     root: Root = Path(),
     today: Today = None,
     cloud: Clouds = None,
+    boot: Annotated[
+        bool, typer.Option("--boot", help="Then boot and delete a server of each flavor in use.")
+    ] = False,
     jobs: Jobs = None,
     form: Form = Format.TEXT,
     quiet: Quiet = False,
@@ -846,7 +849,7 @@ def rotate(
     \b
     Examples:
       cf-infra rotate
-      cf-infra rotate quansight-v100
+      cf-infra rotate quansight-v100 --boot
       cf-infra rotate --format json | jq '.stacks[].credentials[] | select(.works | not)'
     """
     from cf_infra import commands, rotating
@@ -854,7 +857,7 @@ def rotate(
     console = Console(form, quiet, no_color)
     clouds = commands.pairs(cloud, "--cloud")
     options = commands.Options(root, _day(today), stacks or (), clouds, jobs, {})
-    _show(console, rotating.rotate(options, console.progress))
+    _show(console, rotating.rotate(options, console.progress, boot))
 
 
 @app.command("revoke-now")

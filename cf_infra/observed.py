@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from pydantic import Field
@@ -190,4 +191,6 @@ class Observed(Frozen):
     left: dict[str, Left] = Field(default_factory=dict)
     credentials: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)
     """By stack what the ledger says of its credentials (credential_report.rows)."""
+    clock: date | None = None
+    """The real day, on which logins are tried, whatever day is pretended."""
     not_asked: list[NotAsked] = Field(default_factory=list)

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cf_infra import credential_report, deploy, kinds, ledger, plan, project, record, state_place, waves
+from cf_infra.canaries import boot_canary
 from cf_infra.commands import Options, Outcome
 from cf_infra.deployment import Deployment, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.keys import ring
 from cf_infra.logins import Logins
+from cf_infra.model import Kind
+from cf_infra.names import address_of_image, flavor_name
 from cf_infra.project import Folder
 from cf_infra.receipts import Receipt
 
 Say = Callable[[str], None]
-OURS = ("module.credential.", "module.user.", "stray:login/")
+OURS = (
+    "module.credential.",
+    "module.user.",
+    "module.project.openstack_identity_user_v3.provisioner",
+    "stray:login/",
+)
 """The addresses of credentials in a stack of ours, and of what a killed run left of them."""
 
 
@@ -32,16 +40,24 @@ class Turned:
     deployment: Deployment
     receipts: list[Receipt]
     diagnostics: list[Diagnostic]
+    booted: list[str] = field(default_factory=list)
 
 
-def rotate(options: Options, say: Say) -> Outcome:
-    """Turn what is due in the named stacks, or in all that have credentials. Raises Failure for what cannot begin."""
+def rotate(options: Options, say: Say, boot: bool = False) -> Outcome:
+    """Turn what is due in the named stacks, or in all that have credentials. Raises Failure for what cannot begin.
+
+    `boot`: then boot and delete a server of each flavor that somebody may use, with the delivered login.
+    """
     folder = read(options, say)
     chosen = having_credentials(folder, options, say)
     jobs = options.jobs or folder.inventory.settings.jobs
 
     def one(name: str) -> Turned:
-        return turn(folder, chosen[name], lambda text: say(f"{name}: {text}"))
+        def prefixed(text: str) -> None:
+            say(f"{name}: {text}")
+
+        turned = turn(folder, chosen[name], prefixed)
+        return _booted(folder, turned, prefixed) if boot and not has_errors(turned.diagnostics) else turned
 
     done, failed, interrupted = waves.in_parallel(chosen, one, jobs)
     rows = [_row(folder, chosen[name], done.get(name)) for name in chosen]
@@ -103,6 +119,30 @@ def turn(folder: Folder, deployment: Deployment, say: Say) -> Turned:
     return Turned(deployment, applied.receipts, applied.diagnostics)
 
 
+def _booted(folder: Folder, turned: Turned, say: Say) -> Turned:
+    """The proof that what a stack offers works: a server of each flavor in use, under the tenant's own quota."""
+    deployment = turned.deployment
+    if folder.inventory.stacks[deployment.stack].kind is not Kind.OPENSTACK:
+        return turned
+    run = deploy.prepare(folder, deployment, say)
+    known = ledger.load(deployment.state)
+    values = [m for m in deploy.values(run) if known[m.name].proof(m.generation) is not None]
+    if not values:
+        detail = f"`{deployment.stack}` has no proven login of ours that could boot a server."
+        return replace(turned, diagnostics=[*turned.diagnostics, Diagnostic("not-tried", detail=detail)])
+    said, told = [], list(turned.diagnostics)
+    for use in run.stack.uses.values():
+        if use.offer.image is None:
+            continue
+        flavor = flavor_name(run.stack.name, use.runner_class, use.offer)
+        image = address_of_image(run.stack.name, run.stack.stack, use.offer.image)
+        try:
+            said.append(boot_canary(values[-1], flavor, image, values[-1].fields["network"], say, run.login))
+        except Failure as failure:
+            told += failure.diagnostics
+    return replace(turned, diagnostics=told, booted=said)
+
+
 def _turned_alone(folder: Folder, deployment: Deployment, say: Say) -> Turned:
     logins = own_logins(folder, deployment, say)
     told = logins.turn([])
@@ -146,6 +186,7 @@ def _row(folder: Folder, deployment: Deployment, turned: Turned | None) -> dict[
         "cloud": deployment.cloud,
         "failed": turned is None or has_errors(turned.diagnostics),
         "credentials": rows(folder, deployment),
+        "booted": turned.booted if turned is not None else [],
         "receipts": [r.as_json() for r in turned.receipts] if turned is not None else [],
     }
 
@@ -158,6 +199,7 @@ def rows(folder: Folder, deployment: Deployment) -> list[dict[str, Any]]:
 
 def _text(folder: Folder, deployment: Deployment, turned: Turned | None) -> str:
     lines = [f"{deployment.name}:", *credential_report.lines(rows(folder, deployment))]
+    lines += [f"  {said}" for said in (turned.booted if turned is not None else ())]
     for receipt in turned.receipts if turned is not None else ():
         lines.append(f"  {receipt.grant} is gone from:")
         lines += [f"    {place.place}   {place.checked_at}" for place in receipt.gone_from]

@@ -22,9 +22,10 @@ from cf_infra.credentials import UNKNOWN, History, Proof, Seen, Sent
 from cf_infra.deployment import now
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.keyprovider import derive
+from cf_infra.keyprovider import fingerprint as fingerprint_of
 from cf_infra.keys import Ring
 from cf_infra.material import Material, Sink
-from cf_infra.model import Credential
+from cf_infra.model import Credential, CredentialKind
 
 AT_ONCE = 16
 """Credentials that are delivered and proven at the same time."""
@@ -84,8 +85,9 @@ def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnos
     material = _due(asked, name, credential, history, values)
     if credential.source is not None and material.generation in history.withdrawn:
         return [_revoked(asked.stack, name, credential)]
-    mark = fingerprint(asked.ring.current, material)
     proof = history.proof(material.generation)
+    key = _key(asked, credential, proof)
+    mark = fingerprint(key, material)
     proven = proof is not None and proof.fingerprint == mark
     try:
         _deliver(asked, credential, material, mark, history, proven)
@@ -94,7 +96,7 @@ def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnos
         if not proven:
             _back(asked, credential, history, values)
         raise Failure(*failure.diagnostics) from None
-    done = Proof(material.generation, asked.today, asked.ring.fingerprint, mark)
+    done = Proof(material.generation, asked.today, fingerprint_of(key), mark)
     _note(
         asked,
         name,
@@ -117,6 +119,19 @@ def _not_tried(stack: str, name: str, said: str) -> Diagnostic:
     )
 
 
+def _key(asked: Turn, credential: Credential, proof: Proof | None) -> bytes:
+    """The key that a value comes from, or was marked with: what was proven keeps it when the master key changes.
+
+    Raises Failure("no-key") if the value comes from a key that is not at hand.
+    """
+    try:
+        return asked.ring.of(proof.key if proof is not None else None)
+    except Failure:
+        if credential.source is None and credential.kind is not CredentialKind.APPLICATION_CREDENTIAL:
+            raise
+        return asked.ring.current  # only its mark came from the other key: it is proven anew
+
+
 def _revoked(stack: str, name: str, credential: Credential) -> Diagnostic:
     variable = (credential.source or "").removeprefix("env ")
     return Diagnostic(
@@ -135,7 +150,8 @@ def _due(
     if credential.source is None:
         return values[credentials.due(asked.stack, name, credential, asked.today, history)]
     (given,) = values.values()
-    mark = fingerprint(asked.ring.current, given)
+    newest = max(history.proven, key=lambda proof: credentials.order(proof.generation), default=None)
+    mark = fingerprint(_key(asked, credential, newest), given)
     label = credentials.of_others(asked.stack, name, credential, asked.today, history, mark)
     return replace(given, generation=label)
 
@@ -170,7 +186,7 @@ def _back(asked: Turn, credential: Credential, history: History, values: Mapping
     if not proven:
         return
     old = values[max(proven, key=credentials.order)]
-    mark = fingerprint(asked.ring.current, old)
+    mark = fingerprint(_key(asked, credential, history.proof(old.generation)), old)
     for name in credential.deliver:
         sink = asked.sinks(name)
         asked.say(f"{old.name}/{old.generation}: delivering again to {sink.place}, the new one did not work")

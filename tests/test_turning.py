@@ -39,7 +39,7 @@ class Place:
     takes_and_fails: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     kill: str = ""
-    kept: dict[str, str] = field(default_factory=dict)
+    ring: Ring = field(default_factory=lambda: Ring(b"k" * 32))
     values: dict[str, str] = field(default_factory=dict)
 
     def sink(self, name: str) -> FakeSink:
@@ -69,7 +69,7 @@ class Place:
         """A run of a day: what lives is made, then turned. The codes of what it says."""
         wanted = {"drone": DRONE} if declared is None else declared
         asked = turning.Turn(
-            "lab", wanted, self.state, day, Ring(b"k" * 32), self.sink, self.canary, self.said.append
+            "lab", wanted, self.state, day, self.ring, self.sink, self.canary, self.said.append
         )
         made = [self.material(g, name) for name, one in wanted.items() for g in self.live(day, one, name)]
         found = turning.turn(asked, made)
@@ -279,6 +279,37 @@ def test_values_of_others_turn_when_they_change(place: Place) -> None:
     ledger.note(place.state, "drone", lambda h: credentials.withdraw(h, [str(number + 2)]))
     assert turn("two", 25) == ["rotation-due"], "what was revoked is not delivered again"
     assert turn("three", 25) == []
+
+
+USER = Credential.model_validate(
+    {"kind": "user", "rotate_every": "10d", "overlap": "3d", "deliver": ["vault"]}
+)
+
+
+def test_a_change_of_the_master_key_ends_no_login(place: Place) -> None:
+    """A value that comes from the key before stays until it is retired; without that key nothing is guessed."""
+    old, new = b"k" * 32, b"n" * 32
+    derived = {"drone": USER}
+    place.turn(day(0), derived)
+    (before,) = place.history().proven
+    place.said.clear()
+    place.ring = Ring(new, old)
+    assert place.turn(day(1), derived) == [] and place.said == [], "nothing is delivered or proven anew"
+    assert place.history().proven == (before,)
+    place.ring = Ring(new)
+    assert place.turn(day(2), derived) == ["no-key"] and place.history().proven == (before,)
+    place.ring = Ring(new, old)
+    assert place.turn(day(10), derived) == [] and place.history().proven[-1].key == place.ring.fingerprint
+    assert place.turn(day(13), derived) == []
+    place.ring = Ring(new)
+    assert place.turn(day(14), derived) == []
+
+
+def test_what_a_cloud_made_is_only_marked_by_the_master_key(place: Place) -> None:
+    place.turn(day(0))
+    place.ring = Ring(b"n" * 32)
+    assert place.turn(day(1)) == [], "it is proven anew, and nothing is missing for a moment"
+    assert [p.key for p in place.history().proven] == [place.ring.fingerprint]
 
 
 def test_a_ledger_that_is_damaged_stops_everything(place: Place) -> None:

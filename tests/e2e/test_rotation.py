@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -101,6 +102,8 @@ def test_credentials_turn_while_a_job_runs(scene: Scene) -> None:
         deleted_at_the_cloud(play)
         assert scene.cloud.compute.get_server(server).status == "ACTIVE", "no rotation ended the job"
         revoked_now(play, server, second)
+        the_master_key_changes(play)
+        what_is_offered_works(play)
 
 
 def begin(play: Play) -> JSON:
@@ -236,3 +239,42 @@ def revoked_now(play: Play, server: str, second: JSON) -> None:
     play.scene.cloud.compute.delete_server(server)
     again = play.run("status", "--today", play.day(93), "--format", "json")
     assert play.row(again)["works"] is True and play.row(again)["generation"] == f"{play.number + 3}.1"
+
+
+def the_master_key_changes(play: Play) -> None:
+    """What lives goes on with the key before; the next generation comes from the new one, and then it is not needed."""
+    key, before = play.scene.key, play.scene.key.with_name("sandbox.previous.key")
+    number, leaked = play.number + 3, play.at_cirun()
+    key.rename(before)
+    key.write_text(secrets.token_hex(32) + "\n")
+    key.chmod(0o600)
+    play.rotate(play.day(94))
+    assert play.at_cirun() == leaked and works(leaked), "a change of the key ends nobody's login"
+    play.run("state", "rekey", TURNING)
+    aside = before.with_name("aside")
+    before.rename(aside)
+    refused = play.rotate(play.day(94), code=1)
+    assert refused.codes == ["no-key"] and "state.previous" in refused.err + refused.out
+    aside.rename(before)
+    play.rotate(play.day(120))
+    play.rotate(play.day(122))
+    before.unlink()
+    done = play.rotate(play.day(122))
+    assert play.row(done)["live"] == [str(number + 1)]
+    assert not works(leaked) and works(play.at_cirun())
+    play.scene.nothing_to_do("--today", play.day(122))
+
+
+def what_is_offered_works(play: Play) -> None:
+    """A server of what is offered, booted with the delivered login; and the reason, where none can be."""
+    done = play.run("rotate", TURNING, "--boot", "--today", play.day(122), "--format", "json")
+    (said,) = done.stack(TURNING)["booted"]
+    assert f"cf-{TURNING}-cpu-job" in said
+    with login(play.at_cirun()) as tenant:
+        limits = tenant.compute.get_limits().absolute
+        jobs = [boot(play.scene, tenant) for _ in range(limits.total_cores - limits.total_cores_used)]
+        full = play.run("rotate", TURNING, "--boot", "--today", play.day(122), "--format", "json", code=1)
+        assert full.codes == ["canary-failed"] and "uota" in full.detail("canary-failed")
+        for job in jobs:
+            tenant.compute.delete_server(job)
+    assert [s for s in play.scene.cloud.compute.servers(all_projects=True) if "canary" in s.name] == []
