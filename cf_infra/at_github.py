@@ -325,8 +325,9 @@ class AtGithub:
         del tofu, after
         return []
 
-    def settle(self, connection: Any) -> None:
+    def settle(self) -> tuple[list[str], JSON] | None:
         """Nothing at GitHub comes from the master key."""
+        return None
 
     def withdraw(self) -> None:
         """Propose that the lists go, where they came by pull request."""

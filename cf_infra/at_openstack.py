@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
 
 Say = Callable[[str], None]
+PROVISIONER_ADDRESS = "module.project.openstack_identity_user_v3.provisioner"
 SECRET = frozenset({"password", "application_credential_secret"})
 """The parts of a login that no output may show."""
 
@@ -110,8 +111,9 @@ class AtOpenstack:
         return {"passwords": self.passwords()} if self.admin else {}
 
     def hidden(self) -> Iterable[str]:
-        """All passwords."""
-        return self.passwords().values()
+        """All passwords, the provisioner's from either key."""
+        both = [key for key in (self.ring.current, self.ring.previous) if key is not None]
+        return [*self.passwords().values(), *map(self._own_password, both)] if self.admin else []
 
     def compiled(self) -> dict[str, bytes]:
         """The stack's folder as it must be."""
@@ -299,15 +301,12 @@ class AtOpenstack:
             self.stack.name, generation.name, generation.label, kind, fields, SECRET & fields.keys()
         )
 
-    def settle(self, connection: Any) -> None:
+    def settle(self) -> tuple[list[str], JSON] | None:
         """The provisioner gets a password from the present master key."""
         if not self.admin or self._own_key == self.ring.current:
-            return
-        name = values(self.stack)["project"]["user_name"]
-        with openstack.explained(self.login.cloud, self.login.auth_url):
-            user = connection.identity.find_user(name, ignore_missing=False, domain_id="default")
-            connection.identity.update_user(user, password=self._own_password(self.ring.current))
-        self.say(f"{name} has a password from the present key")
+            return None
+        mine = {PROVISIONER: self._own_password(self.ring.current)}
+        return [PROVISIONER_ADDRESS], {"passwords": {**self.passwords(), **mine}}
 
     def withdraw(self) -> None:
         """Take the delivered files away."""

@@ -505,7 +505,7 @@ def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
         proven = _proven(run, connection, before, after, saved, switch) if before is not None else []
         if not saved.destroy and not has_errors(told):
             run.logins().retired()
-            around.settle(connection)
+            _settle(run, tofu)
     left = [fault for receipt in proven for fault in receipt.faults()]
     if left:
         raise Failure(*left)
@@ -513,6 +513,20 @@ def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
     if has_errors(told):
         raise Failure(*told)
     return Applied(deployment, int(saved.summary.get("total", 0)), proven, [*tofu.warnings, *told])
+
+
+def _settle(run: Run, tofu: Tofu) -> None:
+    """What still comes from the master key before changes to the present one, alone."""
+    left = run.around.settle()
+    if left is None:
+        return
+    run.say("changing what came from the master key before")
+    aside = run.deployment.plan.with_name("settle.plan")
+    try:
+        tofu.plan(aside, only=left[0], secrets=left[1])
+        tofu.apply(aside)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def values(run: Run) -> list[Material]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cf_infra import credential_report, deploy, kinds, ledger, plan, project, record, state_place, waves
+from cf_infra.at_openstack import PROVISIONER_ADDRESS
 from cf_infra.canaries import boot_canary
 from cf_infra.commands import Options, Outcome
 from cf_infra.deployment import Deployment, load_inventory, now
@@ -27,7 +28,7 @@ Say = Callable[[str], None]
 OURS = (
     "module.credential.",
     "module.user.",
-    "module.project.openstack_identity_user_v3.provisioner",
+    PROVISIONER_ADDRESS,
     "stray:login/",
 )
 """The addresses of credentials in a stack of ours, and of what a killed run left of them."""

@@ -157,8 +157,11 @@ class Surroundings(Protocol):
         """The values of the stack's logins that were made here, all generations that live."""
         ...
 
-    def settle(self, connection: Any) -> None:
-        """After all is done and proven: what a change of the master key still left on the key before."""
+    def settle(self) -> tuple[list[str], JSON] | None:
+        """What a change of the master key left on the key before: addresses, and the secrets with which they change.
+
+        It is done alone, after all is proven: a login that changes ends the tokens that others work with.
+        """
         ...
 
     def withdraw(self) -> None:
