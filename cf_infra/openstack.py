@@ -216,9 +216,12 @@ def explained(cloud: str, auth_url: str = "", hidden: Iterable[str] = ()) -> Ite
         raise Failure(
             Diagnostic("cloud-silent", detail=f"`{cloud}`{where} does not answer.", hint=hint)
         ) from None
-    except sdk.ForbiddenException:
+    except sdk.ForbiddenException as error:
         detail = f"`{cloud}` says that the login may not do this."
         hint = "look at `rights:` in the stack file: admin needs the role admin"
+        if "quota" in str(error).lower():  # Nova and Neutron refuse what is too much with 403, too
+            detail = f"`{cloud}` says: {_first_line(Masker(hidden).text(str(error)))}."
+            hint = "see what runs in the project; end something, or have the quota raised"
         raise Failure(Diagnostic("cloud-refused", detail=detail, hint=hint)) from None
     except (sdk.SDKException, keystone.ClientException) as error:
         said = Masker(hidden).text(TOKEN.sub(SHOWN, str(error)))  # before it is cut
