@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -20,12 +20,14 @@ ENDED_BY_CLOUD = (CredentialKind.APPLICATION_CREDENTIAL,)
 def rows(name: str, stack: Stack, today: date, known: Mapping[str, History]) -> list[dict[str, Any]]:
     """One row for each credential of a stack, in the order of its file."""
     return [
-        _row(name, credential, declared, today, known.get(credential, UNKNOWN))
+        _row(name, credential, declared, today, known.get(credential, UNKNOWN), stack.donor.contacts)
         for credential, declared in stack.credentials.items()
     ]
 
 
-def _row(stack: str, name: str, credential: Credential, today: date, history: History) -> dict[str, Any]:
+def _row(
+    stack: str, name: str, credential: Credential, today: date, history: History, contacts: Sequence[str]
+) -> dict[str, Any]:
     here = credentials.live(stack, name, credential, today, None, history)
     label = here[-1].label
     if credential.source is not None and history.proven:
@@ -37,6 +39,8 @@ def _row(stack: str, name: str, credential: Credential, today: date, history: Hi
         if credential.kind in ENDED_BY_CLOUD and not credential.source
         else {}
     )
+
+    by_hand = credentials.by_hand(stack, name, credential, today, history, contacts)
 
     def turns(of: str) -> str:
         return credentials.begins(stack, name, credential, credentials.order(of)[0] + 1).isoformat()
@@ -59,6 +63,7 @@ def _row(stack: str, name: str, credential: Credential, today: date, history: Hi
             {"sink": s.sink, "place": s.place, "generation": s.generation, "at": s.at} for s in history.sent
         ],
         "withdrawn": list(history.withdrawn),
+        "by_hand": [step.what for step in by_hand] if credential.source is not None else [],
     }
 
 
@@ -74,6 +79,7 @@ def lines(found: Iterable[Mapping[str, Any]]) -> list[str]:
         told.append(f"  login {row['credential']}/{row['generation']}{beside}: {state}, next {row['next']}")
         if row["said"]:
             told.append(f"    last login: {row['said']} ({row['seen_at']})")
+        told += [f"    by hand: {step}" for step in row["by_hand"]]
         told += [f"    {s['generation']} delivered to {s['place']} ({s['at']})" for s in row["delivered"]]
     return told
 

@@ -136,6 +136,7 @@ def test_a_value_that_others_make_is_asked_for_and_told_when_it_is_late(
     (told,) = answer["diagnostics"]
     assert told["severity"] == "warning" and (told["file"], told["line"]) == ("stacks/other.yaml", 6)
     assert f"carol or dave makes a new one, due since {end}; put it into CF_TEST_GIVEN" in told["detail"]
+    assert f"by hand: carol or dave makes a new one, due since {end}" in world("status", day=late).out
     monkeypatch.setenv("CF_TEST_GIVEN", "given-by-carol-0002")
     assert codes(world.json("rotate", day=late)) == []
     monkeypatch.delenv("CF_TEST_GIVEN")
