@@ -109,7 +109,7 @@ def _failed(material: Material, cause: Diagnostic, hidden: Masker) -> Diagnostic
 
 
 @dataclass(frozen=True)
-class Proof:
+class Tried:
     """How one login ended: what was seen, or why it failed."""
 
     material: Material
@@ -134,23 +134,25 @@ def prove_all(
     *,
     workers: int = WORKERS,
     longest: float = LONGEST,
-) -> list[Proof]:
+) -> list[Tried]:
     """Try all logins side by side, and return how each ended, in the order given.
 
     One that is stuck for `longest` seconds is given up as failed, and its thread left behind: threads cannot be ended,
     and this one keeps nobody from ending the program. Ctrl-C is raised at once.
     """
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    events: queue.SimpleQueue[tuple[int, Proof | None]] = queue.SimpleQueue()
+    events: queue.SimpleQueue[tuple[int, Tried | BaseException | None]] = queue.SimpleQueue()
     for index in range(len(logins)):
         waiting.put(index)
     begin = _starter(logins, waiting, events)
     for _ in range(min(workers, len(logins))):
         begin()
-    proofs: dict[int, Proof] = {}
+    proofs: dict[int, Tried] = {}
     begun: dict[int, float] = {}
     while len(proofs) < len(logins):
         for index, proof in _arrived(events):
+            if isinstance(proof, BaseException):
+                raise proof
             if proof is None:
                 begun[index] = time.monotonic()
             elif index not in proofs:
@@ -167,21 +169,24 @@ def prove_all(
 def _starter(
     logins: Sequence[tuple[Material, Canary]],
     waiting: queue.SimpleQueue[int],
-    events: queue.SimpleQueue[tuple[int, Proof | None]],
+    events: queue.SimpleQueue[tuple[int, Tried | BaseException | None]],
 ) -> Callable[[], None]:
     def work() -> None:
         with suppress(queue.Empty):
             while True:
                 index = waiting.get_nowait()
                 events.put((index, None))
-                events.put((index, _proof(*logins[index])))
+                try:
+                    events.put((index, _proof(*logins[index])))
+                except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for it
+                    events.put((index, error))
 
     return lambda: threading.Thread(target=work, daemon=True).start()
 
 
 def _arrived(
-    events: queue.SimpleQueue[tuple[int, Proof | None]],
-) -> Iterable[tuple[int, Proof | None]]:
+    events: queue.SimpleQueue[tuple[int, Tried | BaseException | None]],
+) -> Iterable[tuple[int, Tried | BaseException | None]]:
     """What the threads told, at the latest after a moment: then somebody looks at the clock."""
     with suppress(queue.Empty):
         yield events.get(timeout=0.2)
@@ -189,7 +194,7 @@ def _arrived(
             yield events.get_nowait()
 
 
-def _proof(material: Material, canary: Canary) -> Proof:
+def _proof(material: Material, canary: Canary) -> Tried:
     begun = time.monotonic()
     said = ""
     faults: tuple[Diagnostic, ...] = ()
@@ -203,17 +208,17 @@ def _proof(material: Material, canary: Canary) -> Proof:
             "bug", detail=f"The login ended with {type(error).__name__}. This is a bug in cf-infra."
         )
         faults = (_failed(material, bug, Masker(material.hidden())),)
-    return Proof(material, said, faults, time.monotonic() - begun)
+    return Tried(material, said, faults, time.monotonic() - begun)
 
 
-def _stuck(material: Material, longest: float) -> Proof:
+def _stuck(material: Material, longest: float) -> Tried:
     cause = Diagnostic(
         "canary-failed", detail=f"The login had no end after {longest:.0f} s and was given up."
     )
-    return Proof(material, diagnostics=(_failed(material, cause, Masker()),), seconds=longest)
+    return Tried(material, diagnostics=(_failed(material, cause, Masker()),), seconds=longest)
 
 
-def _tell(say: Say, proof: Proof, done: int, of: int) -> None:
+def _tell(say: Say, proof: Tried, done: int, of: int) -> None:
     name = f"{proof.material.owner}/{proof.material.name}, generation {proof.material.generation}"
     how = proof.said if not proof.diagnostics else "FAILED"
     say(f"[{done}/{of}] {name}: {how} ({proof.seconds:.1f} s)")

@@ -17,18 +17,20 @@ from threading import Lock
 import orjson
 
 from cf_infra import credentials, ledger
-from cf_infra.canaries import SKIPPED
+from cf_infra.canaries import SKIPPED, Tried, prove_all
 from cf_infra.credentials import UNKNOWN, History, Proof, Seen, Sent
 from cf_infra.deployment import now
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.keyprovider import derive
 from cf_infra.keyprovider import fingerprint as fingerprint_of
 from cf_infra.keys import Ring
-from cf_infra.material import Material, Sink
+from cf_infra.material import Canary, Material, Sink
 from cf_infra.model import Credential, CredentialKind
 
 AT_ONCE = 16
-"""Credentials that are delivered and proven at the same time."""
+"""Credentials that are delivered at the same time."""
+FEW = 5
+"""So many logins take a moment; of more, each is told as it ends."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Turn:
     today: date
     ring: Ring
     sinks: Callable[[str], Sink]
-    canary: Callable[[Material], str]
+    canary: Canary
     say: Callable[[str], None]
     lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -57,19 +59,23 @@ def turn(asked: Turn, materials: Iterable[Material]) -> list[Diagnostic]:
     values: dict[str, dict[str, Material]] = {}
     for material in materials:
         values.setdefault(material.name, {})[material.generation] = material
-    known = ledger.load(asked.state)
     told: list[Diagnostic] = []
 
-    def one(name: str) -> None:
+    def deliver(name: str) -> Ready | None:
         try:
-            told.extend(_one(asked, name, values[name]))
+            return _ready(asked, name, values[name], told)
         except Failure as failure:
             told.extend(failure.diagnostics)
+            return None
 
     names = [name for name in asked.declared if values.get(name)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, names))
-    for name in sorted(known.keys() - asked.declared.keys()):
+        ready = [one for one in pool.map(deliver, names) if one is not None]
+    say = asked.say if len(ready) > FEW else lambda _text: None
+    tried = prove_all([(one.material, asked.canary) for one in ready], say)
+    for one, result in zip(ready, tried, strict=True):
+        told += _noted(asked, one, result, values[one.material.name])
+    for name in sorted(ledger.load(asked.state).keys() - asked.declared.keys()):
         told += _drop(asked, name)
     return told
 
@@ -79,32 +85,54 @@ def end(asked: Turn) -> list[Diagnostic]:
     return [told for name in sorted(ledger.load(asked.state)) for told in _drop(asked, name)]
 
 
-def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnostic]:
+@dataclass(frozen=True)
+class Ready:
+    """A generation that its sinks have, to be tried. `proven`: it was before, with this very value."""
+
+    material: Material
+    key: bytes
+    mark: str
+    proven: bool
+
+
+def _ready(asked: Turn, name: str, values: Mapping[str, Material], told: list[Diagnostic]) -> Ready | None:
+    """Deliver what is due; None if that is a value which was revoked. Raises Failure, and then the old one is back."""
     credential = asked.declared[name]
     history = _known(asked, name)
     material = _due(asked, name, credential, history, values)
     if credential.source is not None and material.generation in history.withdrawn:
-        return [_revoked(asked.stack, name, credential)]
+        told.append(_revoked(asked.stack, name, credential))
+        return None
     proof = history.proof(material.generation)
     key = _key(asked, credential, proof)
     mark = fingerprint(key, material)
-    proven = proof is not None and proof.fingerprint == mark
+    ready = Ready(material, key, mark, proof is not None and proof.fingerprint == mark)
     try:
-        _deliver(asked, credential, material, mark, history, proven)
-        said = _try(asked, material)
-    except Failure as failure:
-        if not proven:
+        _deliver(asked, credential, ready, history)
+    except Failure:
+        if not ready.proven:
             _back(asked, credential, history, values)
-        raise Failure(*failure.diagnostics) from None
-    done = Proof(material.generation, asked.today, fingerprint_of(key), mark)
-    _note(
-        asked,
-        name,
-        lambda h: credentials.proved(h, done, Seen(material.generation, _at(), works=True, said=said)),
-    )
-    if not proven:
-        asked.say(f"{name}/{material.generation}: proven by a login ({said})")
-    told = [_not_tried(asked.stack, name, said)] if said.startswith(SKIPPED) else []
+        raise
+    return ready
+
+
+def _noted(asked: Turn, ready: Ready, tried: Tried, values: Mapping[str, Material]) -> list[Diagnostic]:
+    """Write down how a login ended; what did not work gives way to the one before."""
+    material = ready.material
+    name, label = material.name, material.generation
+    history, credential = _known(asked, name), asked.declared[name]
+    if tried.diagnostics:
+        seen = Seen(label, _at(), works=False, said=tried.diagnostics[0].detail)
+        _note(asked, name, lambda h: replace(h, seen=seen))
+        if not ready.proven:
+            _back(asked, credential, history, values)
+        return list(tried.diagnostics)
+    done = Proof(label, asked.today, fingerprint_of(ready.key), ready.mark)
+    seen = Seen(label, _at(), works=True, said=tried.said)
+    _note(asked, name, lambda h: credentials.proved(h, done, seen))
+    if not ready.proven:
+        asked.say(f"{name}/{label}: proven by a login ({tried.said})")
+    told = [_not_tried(asked.stack, name, tried.said)] if tried.skipped else []
     return told + _leave(asked, name, [s.sink for s in history.sent if s.sink not in credential.deliver])
 
 
@@ -156,28 +184,17 @@ def _due(
     return replace(given, generation=label)
 
 
-def _deliver(
-    asked: Turn, credential: Credential, material: Material, mark: str, history: History, proven: bool
-) -> None:
+def _deliver(asked: Turn, credential: Credential, ready: Ready, history: History) -> None:
+    material, mark = ready.material, ready.mark
     has = {s.sink for s in history.sent if (s.generation, s.fingerprint) == (material.generation, mark)}
     for name in credential.deliver:
-        if proven and name in has:
+        if ready.proven and name in has:
             continue
         sink = asked.sinks(name)
         asked.say(f"{material.name}/{material.generation}: delivering to {sink.place}")
         sink.deliver(material)
         sent = Sent(name, sink.place, material.generation, _at(), mark)
         _note(asked, material.name, partial(credentials.delivered, sent=sent))
-
-
-def _try(asked: Turn, material: Material) -> str:
-    try:
-        return asked.canary(material)
-    except Failure as failure:
-        why = failure.diagnostics[0].detail
-        seen = Seen(material.generation, _at(), works=False, said=why)
-        _note(asked, material.name, lambda h: replace(h, seen=seen))
-        raise
 
 
 def _back(asked: Turn, credential: Credential, history: History, values: Mapping[str, Material]) -> None:
