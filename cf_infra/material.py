@@ -42,11 +42,6 @@ class Sink(Protocol):
         """What people call it, for receipts and messages: no secret in it."""
         ...
 
-    @property
-    def holds_one(self) -> bool:
-        """Does it replace what it had, so that two generations never work side by side there?"""
-        ...
-
     def deliver(self, material: Material) -> None:
         """Hand over. Raises Failure("undelivered") if the sink refuses, cannot be reached, or answers nonsense."""
         ...

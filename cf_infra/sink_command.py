@@ -72,7 +72,6 @@ class ToCommand:
 
     settings: CommandSink
     environ: Mapping[str, str] = field(repr=False)
-    holds_one: bool = False
 
     @property
     def place(self) -> str:

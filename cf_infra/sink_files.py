@@ -30,7 +30,6 @@ class ToFile:
 
     folder: Path
     instead_of: str = ""
-    holds_one: bool = False
 
     @property
     def place(self) -> str:
@@ -80,7 +79,6 @@ class ToAge:
 
     settings: AgeSink
     folder: Path
-    holds_one: bool = False
 
     @property
     def place(self) -> str:
@@ -170,7 +168,6 @@ class ToDroneEnv:
     settings: DroneEnvSink
     folder: Path
     restart: Restart | None = field(default=None, repr=False)
-    holds_one: bool = True
 
     @property
     def place(self) -> str:

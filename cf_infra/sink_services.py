@@ -31,7 +31,6 @@ class ToCirun:
 
     environ: Mapping[str, str] = field(repr=False)
     say: Say
-    holds_one: bool = True
 
     @property
     def place(self) -> str:
@@ -68,7 +67,6 @@ class ToGithub:
     sink: GithubSecretSink
     environ: Mapping[str, str] = field(repr=False)
     say: Say
-    holds_one: bool = False
 
     @property
     def place(self) -> str:
@@ -123,7 +121,6 @@ class ToDrone:
     sink: DroneSecretSink
     environ: Mapping[str, str] = field(repr=False)
     say: Say
-    holds_one: bool = False
 
     @property
     def place(self) -> str:

@@ -51,7 +51,7 @@ def sink(
         raise Failure(_unknown(name, owner, settings))
     made = _made(found, settings, delivered, environ, say)
     if sandbox and not _stays_here(found, settings, environ):
-        return ToFile(delivered, instead_of=made.place, holds_one=made.holds_one)
+        return ToFile(delivered, instead_of=made.place)
     return made
 
 

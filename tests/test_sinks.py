@@ -94,7 +94,6 @@ def test_a_file_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "delivered" / "cirun.json"
     assert json.loads(path.read_bytes()) == LOGIN
     assert mode(path) == 0o600
-    assert not target.holds_one
     assert target.place.startswith("a file in ")
     before = path.stat()
     target.deliver(login())
@@ -293,7 +292,6 @@ def test_two_lines_of_the_servers_file_are_ours(tmp_path: Path) -> None:
     expected = SERVER.replace("old-secret", rpc.fields["rpc_secret"]).replace("0" * 32, robot.fields["token"])
     assert path.read_text() == expected
     assert mode(path) == 0o600
-    assert target.holds_one
     before = path.stat()
     target.deliver(rpc)
     assert path.stat() == before, "twice is as once"
@@ -411,7 +409,6 @@ def test_nothing_made_in_the_sandbox_takes_the_place_of_what_real_users_read(tmp
     for name in ("cirun", "vault", "server", "box", "upload", "org", "file"):
         target = found(name, described, tmp_path, {}, sandbox=True)
         assert target.place.startswith("a file in ")
-        assert target.holds_one is (name in ("cirun", "server"))
         target.deliver(login())
         assert json.loads((tmp_path / "delivered" / "cirun.json").read_bytes()) == LOGIN
     assert real.read_text() == SERVER

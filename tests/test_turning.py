@@ -101,10 +101,6 @@ class FakeSink:
     def place(self) -> str:
         return f"the {self.name}"
 
-    @property
-    def holds_one(self) -> bool:
-        return True
-
     def deliver(self, material: Material) -> None:
         self.at._die("deliver")
         if self.name in self.at.refuse:
