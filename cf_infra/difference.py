@@ -12,9 +12,22 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, TypeAlias, TypeVar
 
-from cf_infra.capacity import Shape
 from cf_infra.model import Inventory, Key, Stack
-from cf_infra.side import EXPIRES, FIELDS, Cost, Entry, Holdings, Made, Room, Side, Who, leaves, side
+from cf_infra.side import (
+    EXPIRES,
+    FIELDS,
+    Cost,
+    Entry,
+    Holdings,
+    Made,
+    Room,
+    Side,
+    Who,
+    asked,
+    leaves,
+    rooms,
+    side,
+)
 
 JSON: TypeAlias = dict[str, Any]
 Rows: TypeAlias = tuple[JSON, ...]
@@ -240,18 +253,10 @@ def _lists(one: Side, other: Side) -> Iterator[JSON]:
 
 def _capacity(one: Side, other: Side) -> Iterator[JSON]:
     """Hosts whose room changes. Where the same is asked of the same hosts, its order alone changes nothing."""
-    totals = [_totals(s) for s in (one, other)]
-    for (stack, host), before, after in _both(one.rooms, other.rooms):
-        same_hosts = totals[0].get(stack) == totals[1].get(stack)
-        if not same_hosts or one.asked.get(stack) != other.asked.get(stack):
-            yield {"stack": stack, "host": host, "before": _room(before), "after": _room(after)}
-
-
-def _totals(s: Side) -> dict[str, dict[str, Shape]]:
-    found: dict[str, dict[str, Shape]] = {}
-    for (stack, host), room in s.rooms.items():
-        found.setdefault(stack, {})[host] = room.total
-    return found
+    for stack in sorted({*one.stacks, *other.stacks}):
+        if asked(one, stack) != asked(other, stack):
+            for host, before, after in _both(rooms(one, stack), rooms(other, stack)):
+                yield {"stack": stack, "host": host, "before": _room(before), "after": _room(after)}
 
 
 def _room(room: Room | None) -> JSON | None:

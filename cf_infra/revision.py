@@ -108,7 +108,7 @@ class Repository:
                 if entry.name.endswith(endings):
                     wanted.append(_Entry(entry.mode, entry.id, entry.size, f"{folder}/{entry.name}"))
         faults += [fault for entry in wanted for fault in _faults(entry, name)]
-        if sum(entry.size for entry in wanted) > LIMIT_TOTAL:
+        if not faults and sum(entry.size for entry in wanted) > LIMIT_TOTAL:
             faults.append(_too_much(name, LIMIT_TOTAL))
         if faults:
             raise Failure(*faults)

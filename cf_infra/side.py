@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from cf_infra import capacity
-from cf_infra.capacity import Shape
+from cf_infra.capacity import Demand, Shape
 from cf_infra.catalog import Catalog, Offered
 from cf_infra.model import Grant, Inventory, Key, Kind, Mode, Offer, Price, Stack, User, Via
 from cf_infra.people import terms_of, with_access
@@ -35,8 +35,6 @@ Place: TypeAlias = tuple[str, str]
 """Where access is: ("label", NAME) of Cirun, ("drone", STACK/CLASS), ("runner group", NAME), ..."""
 Who: TypeAlias = tuple[str, str]
 """("user", person), ("terms", NAME), ("list", URL), ("role", NAME) or ("team", NAME)."""
-Asked: TypeAlias = Counter[tuple[int, Shape, tuple[str, ...]]]
-"""How many times so many machines of a size are asked of some hosts."""
 Holdings: TypeAlias = dict[Key, frozenset[str]]
 """By pair the further conditions under which somebody has it, in words."""
 
@@ -83,8 +81,7 @@ class Side:
     machines: dict[tuple[str, str], Made]
     access: dict[tuple[Place, str], Opened]
     credentials: dict[tuple[str, str], dict[str, Any]]
-    rooms: dict[tuple[str, str], Room]
-    asked: dict[str, Asked]
+    wanted: dict[str, list[Demand]]
     costs: dict[tuple[str, str], Cost]
     unknown: dict[tuple[str, str], int | None]
     holdings: dict[Who, Holdings]
@@ -99,15 +96,13 @@ def side(inventory: Inventory, other: Inventory, today: date) -> Side:
     resolved = resolve(inventory, today)
     persons = _Persons(inventory, other)
     members = _members(inventory, persons, today)
-    rooms, asked = _rooms(inventory, resolved.catalog, today)
     costs, unknown = _costs(resolved)
     return Side(
         entries=_entries(inventory, resolved.catalog),
         machines=_machines(resolved),
         access=_access(resolved, inventory, members),
         credentials=_credentials(resolved),
-        rooms=rooms,
-        asked=asked,
+        wanted=demands(inventory, resolved.catalog, today),
         costs=costs,
         unknown=unknown,
         holdings=_holdings(resolved, persons),
@@ -327,20 +322,27 @@ def _credentials(resolved: Resolved) -> dict[tuple[str, str], dict[str, Any]]:
 # ------------------------------------------------------------------------------------------------ capacity
 
 
-def _rooms(
-    inventory: Inventory, offers: Catalog, today: date
-) -> tuple[dict[tuple[str, str], Room], dict[str, Asked]]:
-    """By host what is left, placed as `status` does it; and by stack what was placed, whatever its order."""
-    rooms, asked = {}, {}
-    wanted = demands(inventory, offers, today)
-    for name, stack in inventory.stacks.items():
-        if stack.kind is not Kind.OPENSTACK or not stack.hosts:
-            continue
-        left = capacity.place(stack.hosts, wanted[name]).left
-        for host in stack.hosts:
-            rooms[name, host.name] = Room(capacity.total(host), left[host.name])
-        asked[name] = Counter((d.count, d.machine, tuple(sorted(d.hosts))) for d in wanted[name])
-    return rooms, asked
+def rooms(one: Side, stack: str) -> dict[str, Room]:
+    """By host what is left beside pools and dedicated machines, placed as `status` does it; {} without hosts."""
+    if not _has_rooms(one, stack):
+        return {}
+    hosts = one.stacks[stack].hosts
+    left = capacity.place(hosts, one.wanted[stack]).left
+    return {host.name: Room(capacity.total(host), left[host.name]) for host in hosts}
+
+
+def asked(one: Side, stack: str) -> object:
+    """What a stack's hosts are and what is asked of them, whatever its order: where it is equal, as much is free."""
+    if not _has_rooms(one, stack):
+        return None
+    wanted = one.wanted[stack]
+    hosts = {id(demand.hosts): frozenset(demand.hosts) for demand in wanted}  # one tuple for all of a class
+    totals = {host.name: capacity.total(host) for host in one.stacks[stack].hosts}
+    return totals, Counter((d.runner_class, d.count, d.machine, hosts[id(d.hosts)]) for d in wanted)
+
+
+def _has_rooms(one: Side, stack: str) -> bool:
+    return stack in one.stacks and one.stacks[stack].kind is Kind.OPENSTACK and bool(one.stacks[stack].hosts)
 
 
 # --------------------------------------------------------------------------------------------------- money
