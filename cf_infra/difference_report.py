@@ -347,6 +347,15 @@ def _plural(count: int, one: str, many: str = "") -> str:
 
 
 def _wrapped(first: str, text: str) -> list[str]:
+    whole = first + " ".join(text.split())
+    if len(whole) <= WIDTH:
+        return [whole.rstrip()]
     # A name is never broken: it would not be found by searching for it.
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * (len(first) + 2),
-                         break_long_words=False, break_on_hyphens=False)  # fmt: skip
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * (len(first) + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
