@@ -334,7 +334,7 @@ def _day(day: str | None) -> str:
 
 
 def _stack(row: JSON) -> Line:
-    return Line(SIGNS[row["change"]], f"stacks/{row['stack']}.yaml", "", tuple(map(_field, row["fields"])))
+    return Line(SIGNS[row["change"]], f"{row['stack']}.yaml", "", tuple(map(_field, row["fields"])))
 
 
 def _some(names: Sequence[str]) -> str:
