@@ -101,6 +101,7 @@ class _Reader:
         """A folder, else a revision. A branch that is called as a folder of files is written refs/heads/NAME."""
         folder = Path(name)
         if name and folder.is_dir() and (name in (".", "..") or "/" in name or (folder / GRANTS).is_file()):
+            _ensure_no_links(folder, name)
             return Source(name, read_root(folder), None, lambda sort: _tree(folder / "modules", sort))
         if self._repository is None:
             self._repository = Repository(self._root)
@@ -119,6 +120,22 @@ class _Reader:
             detail += "\nThe clone is shallow, and may only not show it."
             hint = "get more of the history:\ngit fetch --deepen=1000"
         return [Diagnostic("not-an-ancestor", detail=detail, hint=hint)]
+
+
+def _ensure_no_links(folder: Path, name: str) -> None:
+    """Files that are links are refused where they are read; a folder of them would lead elsewhere as well."""
+    links = [
+        Diagnostic(
+            "unreadable",
+            file=below,
+            detail=f"At `{name}` it is a link, and links are not followed.",
+            hint="put the folder itself there",
+        )
+        for below in ("stacks", "users")
+        if (folder / below).is_symlink()
+    ]
+    if links:
+        raise Failure(*links)
 
 
 def _not_taken(base: Source, head: Source) -> list[Diagnostic]:
@@ -140,13 +157,14 @@ def _tree(folder: Path, sort: str) -> str | None:
     """The id that git gives a folder's content; None where there is no such folder, or nothing in it."""
     rows = []
     for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
-        found = path.lstat().st_mode
+        status = path.lstat()
+        found = status.st_mode
         if stat.S_ISDIR(found):
             below = _tree(path, sort)
             rows += [(f"{path.name}/", b"40000", below)] if below else []
         elif stat.S_ISREG(found):
             mode = b"100755" if found & stat.S_IXUSR else b"100644"
-            rows.append((path.name, mode, _id(b"blob", path.read_bytes(), sort)))
+            rows.append((path.name, mode, _file_id(path, status.st_size, sort)))
         elif stat.S_ISLNK(found):
             rows.append((path.name, b"120000", _id(b"blob", bytes(path.readlink()), sort)))
     lines = [
@@ -157,3 +175,12 @@ def _tree(folder: Path, sort: str) -> str | None:
 
 def _id(kind: bytes, content: bytes, sort: str) -> str:
     return hashlib.new(sort, kind + b" %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _file_id(path: Path, size: int, sort: str) -> str:
+    """As `_id` of a file's content, piece by piece: it may be a large one."""
+    digest = hashlib.new(sort, b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

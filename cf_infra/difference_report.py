@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from cf_infra.diagnostics import MOST_NAMED, printable
@@ -19,6 +20,8 @@ WIDTH = 80
 SHOWN_AT_MOST = 100
 """Rows of each part that Markdown shows; text and JSON have all."""
 SIGNS = {"added": "+", "changed": "~", "removed": "-"}
+HAVE = ("gains", "loses", "otherwise")
+"""What becomes of what people have."""
 LONGEST = 300
 """Characters of a value that are shown; JSON has all of it."""
 
@@ -88,7 +91,8 @@ def markdown(data: JSON) -> str:
 
 
 def _side(row: JSON) -> str:
-    return f"{row['name']} ({row['commit'][:12]})" if row["commit"] else str(row["name"])
+    name = printable(row["name"])
+    return f"{name} ({row['commit'][:12]})" if row["commit"] else name
 
 
 def _parts(data: JSON) -> Iterator[tuple[str, Sequence[Line]]]:
@@ -96,7 +100,7 @@ def _parts(data: JSON) -> Iterator[tuple[str, Sequence[Line]]]:
     yield "Grants", list(_grants(effects))
     yield "Machines", [_machine(row) for row in effects["machines"]]
     yield "Access", [_access(row) for row in effects["access"]]
-    yield "People", [line for row in effects["people"] for line in _person(row)]
+    yield "People", [line for row in _together(effects["people"], HAVE) for line in _person(row)]
     yield "Lists of people", [line for row in effects["lists"] for line in _list(row)]
     yield "Credentials", [_credential(row) for row in effects["credentials"]]
     yield "Free on hosts", [_host(row) for row in effects["capacity"]]
@@ -125,9 +129,7 @@ def _grants(effects: JSON) -> Iterator[Line]:
         )
         below += [f"month: {text}" for text in _months(machines.get(key, ()))]
         below += [f"{one['what']} {one['name']}: {_became(one)}" for one in access.get(key, ())]
-        below += [
-            text for how in ("gains", "loses", "otherwise") for text in _whom(people.get(key, ()), key, how)
-        ]
+        below += [text for how in HAVE for text in _whom(people.get(key, ()), key, how)]
         if key not in machines and key not in access and key not in people:
             below.append("nobody gains or loses anything on this day")
         yield Line(SIGNS[row["change"]], key, "", tuple(below))
@@ -182,17 +184,35 @@ def _months(rows: Iterable[JSON]) -> Iterator[str]:
 
 
 def _whom(rows: Iterable[JSON], key: str, how: str) -> Iterator[str]:
-    names = [_who(row) for row in rows if key in row[how]]
+    names = list(map(_who, _together([row for row in rows if key in row[how]], ())))
     if names:
         words = {"gains": "gain", "loses": "lose", "otherwise": "under other conditions"}[how]
         yield f"{words}: {_some(names)}"
 
 
+def _together(rows: Iterable[JSON], same: Sequence[str]) -> Iterator[JSON]:
+    """Roles, and teams, in one row where they have the same in `same`; every other row as it is."""
+    found: dict[object, list[JSON]] = {}
+    for number, row in enumerate(rows):
+        group = row["who"] in ("role", "team")
+        found.setdefault((row["who"], *(tuple(row[name]) for name in same)) if group else number, []).append(
+            row
+        )
+    for alike in found.values():
+        yield {**alike[0], "name": " or ".join(row["name"] for row in alike)}
+
+
 def _who(row: JSON) -> str:
     people = row["people"]["after"] or row["people"]["before"]
     count = f" ({len(people)} {_plural(len(people), 'person', 'people')})" if row["who"] == "terms" else ""
-    words = {"user": "", "terms": "people of the terms ", "list": "people listed at "}
-    return f"{words.get(row['who'], 'everybody with the ' + row['who'] + ' ')}{row['name']}{count}"
+    words = {
+        "user": "",
+        "terms": "people of the terms ",
+        "list": "people listed at ",
+        "role": "everybody with the role ",
+        "team": "everybody in the team ",
+    }
+    return f"{words[row['who']]}{row['name']}{count}"
 
 
 # --------------------------------------------------------------------------------------------- each effect
@@ -346,16 +366,20 @@ def _plural(count: int, one: str, many: str = "") -> str:
     return one if count == 1 else many or f"{one}s"
 
 
-def _wrapped(first: str, text: str) -> list[str]:
+@lru_cache(maxsize=1 << 12)
+def _wrapped(first: str, text: str) -> tuple[str, ...]:
+    """The text in lines of a terminal; much of it comes again and again."""
     whole = first + " ".join(text.split())
     if len(whole) <= WIDTH:
-        return [whole.rstrip()]
+        return (whole.rstrip(),)
     # A name is never broken: it would not be found by searching for it.
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=" " * (len(first) + 2),
-        break_long_words=False,
-        break_on_hyphens=False,
+    return tuple(
+        textwrap.wrap(
+            text,
+            WIDTH,
+            initial_indent=first,
+            subsequent_indent=" " * (len(first) + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     )

@@ -478,6 +478,18 @@ def test_a_hostile_head_is_refused(made: Callable[[Path], str], clone: Path, run
     assert "grants" not in ran.json()
 
 
+def test_a_folder_of_links_is_refused(clone: Path, tmp_path: Path, run: Runner) -> None:
+    head = write_root(tmp_path / "head", {"grants.yaml": GOOD})
+    (head / "users").symlink_to(clone / "users")
+    ran = run("diff", ".", str(head), "--today", TODAY)
+    assert ran.code == 1 and "links are not followed" in ran.err and "users" in ran.err
+    (head / "grants.yaml").unlink()
+    (head / "users").unlink()
+    (head / "grants.yaml").symlink_to("/proc/self/environ")
+    ran = run("diff", ".", str(head), "--today", TODAY)
+    assert ran.code == 1 and "links are not followed" in ran.err
+
+
 def test_git_reads_no_credential_and_reaches_no_network(
     clone: Path, tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
