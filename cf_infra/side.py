@@ -336,7 +336,8 @@ def asked(one: Side, stack: str) -> object:
     if not _has_rooms(one, stack):
         return None
     wanted = one.wanted[stack]
-    hosts = {id(demand.hosts): frozenset(demand.hosts) for demand in wanted}  # one tuple for all of a class
+    of_a_class = {id(demand.hosts): demand.hosts for demand in wanted}  # one tuple for all of its machines
+    hosts = {number: frozenset(names) for number, names in of_a_class.items()}
     totals = {host.name: capacity.total(host) for host in one.stacks[stack].hosts}
     return totals, Counter((d.runner_class, d.count, d.machine, hosts[id(d.hosts)]) for d in wanted)
 
