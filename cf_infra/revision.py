@@ -128,7 +128,13 @@ class Repository:
         listed = self._git("ls-tree", "-z", "-l", "--full-tree", tree)
         if listed.returncode:
             raise _incomplete(name)
-        return [_entry(line) for line in listed.stdout.split(b"\0") if line]
+        entries = [_entry(line) for line in listed.stdout.split(b"\0") if line]
+        if len({entry.name for entry in entries}) < len(entries):
+            detail = (
+                f"At `{name}` a name stands twice in one folder, and nobody can say which of them is meant."
+            )
+            raise _bad(detail, "commit the files anew with git's own commands; see:\ngit fsck")
+        return entries
 
     def _contents(self, entries: Iterable[_Entry], name: str) -> dict[str, bytes]:
         """The files' bytes, as they are in git: no filter and no end of line is changed."""

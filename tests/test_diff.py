@@ -446,6 +446,12 @@ def crowd(f: Path) -> str:
     return head_of(f, ("100644", "blob", blob(f, GOOD), "grants.yaml"), ("40000", "tree", users, "users"))
 
 
+def twice(f: Path) -> str:
+    """What a reviewer is shown, and what is meant."""
+    rows = (("100644", "blob", blob(f, raw), "grants.yaml") for raw in (GOOD, GOOD + b"# another\n"))
+    return head_of(f, *rows)
+
+
 def damaged(f: Path) -> str:
     lost = "11" * 20
     return head_of(f, ("100644", "blob", lost, "grants.yaml"))
@@ -462,6 +468,7 @@ HOSTILE: dict[Callable[[Path], str], tuple[str, str]] = {
     huge: ("too-large", "45,000,000 bytes"),
     many: ("too-large", "100,000,000 bytes"),
     crowd: ("too-large", "1,000,000 bytes"),
+    twice: ("bad-revision", "stands twice"),
     damaged: ("bad-revision", "are not in this clone"),
 }
 
