@@ -52,6 +52,9 @@ EXPLAIN_AT_MOST_SECONDS = 0.3
 """The whole process, on the repository's own grants."""
 EXPLAIN_LARGE_AT_MOST_SECONDS = 1.5
 """The whole process, on 100,000 grants."""
+DIFF_AT_MOST_SECONDS = 2.0
+"""The whole process, 10,000 grants against 10,000 changed ones: CPU seconds of the best run."""
+DIFF_PEAK_AT_MOST_MB = 300.0
 
 OURS = Path(__file__).with_name("ours.py")
 COMPILE = Path(__file__).with_name("compile_resolved.py")
@@ -414,3 +417,32 @@ def _whole_process(what: str, ours: list[Sample], peer: list[Sample], at_most: f
     if best < at_most or not is_busy():
         return replace(row, target=target, met=best < at_most, remark=told)
     return replace(row, target=target, remark=f"{told} The machine was busy, so that is no answer.")
+
+
+# ---------------------------------------------------------------------------------------------------- diff
+
+
+def diff_of_changed(bench: Bench) -> list[Row]:
+    """`cf-infra diff` of 10,000 grants against the same with other ends and conditions, in two kinds of folders."""
+    say("diff: 10,000 grants against 10,000 changed ones")
+    shared = (roots.on_demand(bench.fresh(f"diff-{side}"), 10_000) for side in ("base", "head"))
+    own = (roots.dedicated(bench.fresh(f"diff-own-{side}"), 10_000) for side in ("base", "head"))
+    pairs = {"shared": tuple(shared), "own": tuple(own)}
+    for _, head in pairs.values():
+        roots.changed(head)
+    programs = {name: partial(_diff, *pair) for name, pair in pairs.items()}
+    peer = "python -c pass"
+    found = rounds({**programs, peer: lambda: run([sys.executable, "-c", "pass"])}, bench.rounds, say)
+    rows = [
+        share_of("diff", "diff 10,000: python -c pass", found["shared"], found[peer], None),
+        share_of("diff", "  each with its machine", found["own"], found[peer], None),
+    ]
+    best = min(cpu(found["shared"]))
+    rows[0] = replace(rows[0], target=f"< {DIFF_AT_MOST_SECONDS:g} s", met=best < DIFF_AT_MOST_SECONDS)
+    memory = _memory("  peak memory, in MB", found["shared"])
+    met = max(sample.peak_mb for sample in found["shared"]) < DIFF_PEAK_AT_MOST_MB
+    return [*rows, replace(memory, bench="diff", target=f"< {DIFF_PEAK_AT_MOST_MB:.0f}", met=met)]
+
+
+def _diff(base: Path, head: Path) -> Sample:
+    return command("diff", base, head, "--today", roots.TODAY.isoformat())

@@ -28,6 +28,7 @@ BENCHES: Mapping[str, Callable[[benches.Bench], list[table.Row]]] = {
     "check": benches.check_against_reading,
     "export": benches.export_against_reading,
     "history": benches.import_of_history,
+    "diff": benches.diff_of_changed,
     "audit": audits.audit_of_many,
     "growth": benches.growth,
     "compile": benches.compile_dedicated,

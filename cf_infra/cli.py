@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from cf_infra import cli_review
 from cf_infra.cli_grants import grant_app, import_app
 from cf_infra.cli_options import (
     Clouds,
@@ -335,6 +336,8 @@ def _show(console: Console, outcome: Any, detailed: bool = False, next_step: str
         console.hint(f"The plan is saved. To do what it says: {next_step}")
     console.finish(code=DIFFERENCES if detailed and outcome.differences else 0)
 
+
+app.command("diff")(cli_review.diff)
 
 state_app = typer.Typer(
     no_args_is_help=True, help="Where states lie, and the key that they are encrypted with."

@@ -217,6 +217,18 @@ CODES: dict[str, Code] = {
         "File cannot be edited in place",
         "grants.yaml is written in a form in which single entries cannot be changed without touching others.",
     ),
+    # comparing
+    "bad-revision": _error(
+        "Revision cannot be read",
+        "It is no folder and no commit of this clone, or its objects are not here; nothing is fetched.",
+    ),
+    "not-an-ancestor": _warning(
+        "Head does not come from the base", "What the base got since they parted counts as taken away."
+    ),
+    "not-from-head": _warning(
+        "File is never taken from a head",
+        "settings.yaml, overrides.yaml and modules/ are operators' own: a head's are not looked at.",
+    ),
     # running
     "usage": _error("Wrong usage", "The command line does not fit; see --help."),
     "tool-missing": _error("Tool is missing", "A program that cf-infra runs is not installed."),

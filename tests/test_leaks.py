@@ -335,6 +335,7 @@ DRIVEN: dict[str, list[str]] = {
     "grant revoke": ["grant revoke numpy gpu-large --dry-run", "grant revoke nothing"],
     "explain": ["explain numpy gpu-large", "explain numpy gpu-large --live --user alice",
                 "explain numpy gpu-large --live --yes --comment conda-forge/numpy-feedstock#1"],
+    "diff": ["diff . .", "diff HEAD .", "diff nothing HEAD"],
     "activate": ["activate numpy --dry-run", "activate numpy", "activate numpy --new-token"],
     "deactivate": ["deactivate numpy"],
     "audit": ["audit", "audit --only github --only cirun", "audit --only openstack"],
