@@ -101,7 +101,6 @@ class _Reader:
         """A folder, else a revision. A branch that is called as a folder of files is written refs/heads/NAME."""
         folder = Path(name)
         if name and folder.is_dir() and (name in (".", "..") or "/" in name or (folder / GRANTS).is_file()):
-            _ensure_no_links(folder, name)
             return Source(name, read_root(folder), None, lambda sort: _tree(folder / "modules", sort))
         if self._repository is None:
             self._repository = Repository(self._root)
@@ -120,22 +119,6 @@ class _Reader:
             detail += "\nThe clone is shallow, and may only not show it."
             hint = "get more of the history:\ngit fetch --deepen=1000"
         return [Diagnostic("not-an-ancestor", detail=detail, hint=hint)]
-
-
-def _ensure_no_links(folder: Path, name: str) -> None:
-    """Files that are links are refused where they are read; a folder of them would lead elsewhere as well."""
-    links = [
-        Diagnostic(
-            "unreadable",
-            file=below,
-            detail=f"At `{name}` it is a link, and links are not followed.",
-            hint="put the folder itself there",
-        )
-        for below in ("stacks", "users")
-        if (folder / below).is_symlink()
-    ]
-    if links:
-        raise Failure(*links)
 
 
 def _not_taken(base: Source, head: Source) -> list[Diagnostic]:

@@ -38,9 +38,11 @@ def read_root(root: Path) -> dict[str, bytes]:
             Diagnostic("not-found", detail=f"There is no folder {root}.", hint="cf-infra --root DIR check")
         )
     names = [GRANTS, SETTINGS, OVERRIDES]
+    found, faults = {}, [_linked(n) for n in ("stacks", "users") if (root / n).is_symlink()]
+    if faults:
+        raise Failure(*faults)
     names += sorted(f"stacks/{p.name}" for p in _entries(root / "stacks", (".yaml", ".yml")))
     names += sorted(f"users/{p.name}" for p in _entries(root / "users", (".json",)))
-    found, faults = {}, []
     for name in names:
         try:
             found[name] = read_regular(root / name, LIMIT_GRANTS if name == GRANTS else LIMIT_OTHER, name)
@@ -51,6 +53,11 @@ def read_root(root: Path) -> dict[str, bytes]:
     if faults:
         raise Failure(*faults)
     return found
+
+
+def _linked(name: str) -> Diagnostic:
+    detail = "It is a link, and links are not followed."
+    return Diagnostic("unreadable", file=name, detail=detail, hint="put the folder itself there")
 
 
 def _entries(folder: Path, endings: tuple[str, ...]) -> Iterable[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import re
 import subprocess
-import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -477,9 +476,7 @@ HOSTILE: dict[Callable[[Path], str], tuple[str, str]] = {
 def test_a_hostile_head_is_refused(made: Callable[[Path], str], clone: Path, run: Runner) -> None:
     head = made(clone)
     code, words = HOSTILE[made]
-    begin = time.monotonic()
     ran = run("diff", "main", head, "--today", TODAY, "--format", "json")
-    assert time.monotonic() - begin < 10
     [fault] = ran.json()["diagnostics"]  # type: ignore[misc]
     assert (ran.code, fault["code"]) == (1, code) and words in fault["detail"], fault
     assert "grants" not in ran.json()
@@ -540,14 +537,3 @@ def test_modules_are_compared_as_git_does(clone: Path, run: Runner) -> None:
     assert "modules/" not in run("diff", "HEAD", ".", "--today", TODAY).err
     assert "modules/" in run("diff", "HEAD~1", ".", "--today", TODAY).err
     assert comparing._tree(clone / "modules", "sha1") == git(clone, "rev-parse", "HEAD:modules")
-
-
-def test_two_thousand_are_compared_in_time() -> None:
-    """A guard against growth by the square; the figures are in docs/benchmarks.md."""
-    rows = [changed(f"p{number:05}")[0] for number in range(2_000)]
-    before = folder_of(rows)
-    later = {n: g.model_copy(update={"expires": date(2027, 2, 1)}) for n, g in before.grants.items()}
-    after = before.model_copy(update={"grants": later})
-    begin = time.process_time()
-    found = difference(before, after, DAY)
-    assert len(found.changed) == 2_000 and time.process_time() - begin < 2

@@ -19,6 +19,16 @@ def fault(failure: pytest.ExceptionInfo[Failure]) -> tuple[str, str | None]:
     return d.code, d.file
 
 
+def test_a_folder_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "stacks").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Failure) as caught:
+        files.read_root(tmp_path / "root")
+    (fault,) = caught.value.diagnostics
+    assert (fault.code, fault.file) == ("unreadable", "stacks")
+
+
 def test_read_root(tmp_path: Path) -> None:
     """What says something, and nothing else."""
     said = {
