@@ -17,6 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from cf_infra.cli_grants import grant_app, import_app
+from cf_infra.cli_history import history
 from cf_infra.cli_options import (
     Clouds,
     Detailed,
@@ -692,6 +693,8 @@ def _agreed(yes: bool, question: str) -> None:
 
 
 # ------------------------------------------------------------------------------------------- the last mile
+
+app.command()(history)
 
 Prepared = Annotated[
     str, typer.Argument(metavar="FEEDSTOCK", help="Without -feedstock; or a repository that has a grant.")

@@ -13,6 +13,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,7 @@ from cf_infra.canaries import SKIPPED
 from cf_infra.credentials import UNKNOWN, History, Proof, Seen, Sent
 from cf_infra.deployment import now
 from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.journal_file import Journal
 from cf_infra.keyprovider import derive
 from cf_infra.keys import Ring
 from cf_infra.material import Material, Sink
@@ -43,6 +45,10 @@ class Turn:
     canary: Callable[[Material], str]
     say: Callable[[str], None]
     lock: Lock = field(default_factory=Lock, repr=False)
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Have it in the journal: names and generations, no value."""
+        Journal(self.state, self.say).note(kind, **fields)
 
 
 def fingerprint(key: bytes, material: Material) -> str:
@@ -102,6 +108,7 @@ def _one(asked: Turn, name: str, values: Mapping[str, Material]) -> list[Diagnos
     )
     if not proven:
         asked.say(f"{name}/{material.generation}: proven by a login ({said})")
+        asked.tell("proven", credential=name, generation=material.generation)
     told = [_not_tried(asked.stack, name, said)] if said.startswith(SKIPPED) else []
     return told + _leave(asked, name, [s.sink for s in history.sent if s.sink not in credential.deliver])
 
@@ -152,6 +159,7 @@ def _deliver(
         sink.deliver(material)
         sent = Sent(name, sink.place, material.generation, _at(), mark)
         _note(asked, material.name, partial(credentials.delivered, sent=sent))
+        asked.tell("delivered", credential=material.name, generation=material.generation, sink=name)
 
 
 def _try(asked: Turn, material: Material) -> str:
@@ -161,6 +169,7 @@ def _try(asked: Turn, material: Material) -> str:
         why = failure.diagnostics[0].detail
         seen = Seen(material.generation, _at(), works=False, said=why)
         _note(asked, material.name, lambda h: replace(h, seen=seen))
+        asked.tell("not-working", credential=material.name, generation=material.generation)
         raise
 
 
@@ -180,6 +189,7 @@ def _back(asked: Turn, credential: Credential, history: History, values: Mapping
             continue  # the sink's own fault is told already, or the next apply tells it
         sent = Sent(name, sink.place, old.generation, _at(), mark)
         _note(asked, old.name, partial(credentials.delivered, sent=sent))
+        asked.tell("delivered", credential=old.name, generation=old.generation, sink=name)
 
 
 def _leave(asked: Turn, name: str, sinks: Iterable[str]) -> list[Diagnostic]:
@@ -193,6 +203,7 @@ def _leave(asked: Turn, name: str, sinks: Iterable[str]) -> list[Diagnostic]:
             continue
         told += [_by_hand(asked.stack, name, step) for step in left]
         _note(asked, name, partial(credentials.taken_back, sinks=[sink]))
+        asked.tell("taken-back", credential=name, sinks=[sink])
     return told
 
 
