@@ -90,8 +90,9 @@ def periods(
         if one["event"] == "apply-ended":
             _applied(one, meant, running, done, doubts)
         elif one["event"] == "forgotten":
-            for pair in [pair for pair in running if pair[0] == one["stack"]]:
-                done.append(replace(running.pop(pair), ended=Change(one["at"], one["by"], "", "")))
+            gone = [pair for pair in running if pair[0] == one["stack"]]
+            end = Change(one["at"], one["by"], "", "")
+            done += [replace(running.pop(pair), ended=end) for pair in gone]
     found = [*done, *running.values()]
     return sorted(found, key=lambda p: (p.stack, p.grant, p.begun.at))
 

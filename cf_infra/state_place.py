@@ -142,11 +142,11 @@ class Beside:
     def _take(self, name: str, digest: str | None, notes: dict[str, tuple[str, str]]) -> list[Diagnostic]:
         content, tag = Store(self.bucket).get(self._key(name))
         path, told = self.folder / name, []
-        if name == JOURNAL and digest not in (None, _digest(content)):
-            if Journal(self.folder, self.say).join(content) is not None:
-                notes[name] = (tag, _digest(content))
-                return []
-        if digest not in (None, _digest(content), notes.get(name, ("", ""))[1]):
+        overtaken = digest not in (None, _digest(content), notes.get(name, ("", ""))[1])
+        if overtaken and name == JOURNAL and Journal(self.folder, self.say).join(content) is not None:
+            notes[name] = (tag, _digest(content))
+            return []
+        if overtaken:
             aside = path.with_name(path.name + UNSENT)
             path.replace(aside)
             told.append(_overtaken(self.name, name, aside.relative_to(self.root)))
