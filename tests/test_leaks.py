@@ -338,6 +338,7 @@ DRIVEN: dict[str, list[str]] = {
     "activate": ["activate numpy --dry-run", "activate numpy", "activate numpy --new-token"],
     "deactivate": ["deactivate numpy"],
     "audit": ["audit", "audit --only github --only cirun", "audit --only openstack"],
+    "history": ["history numpy", "history numpy gpu-large", "history --verify", "history nothing"],
     "rotate": ["rotate", "rotate lab", "rotate lab --cloud lab=sandbox"],
     "revoke-now": ["revoke-now lab/cirun --yes", "revoke-now --stack lab --yes", "revoke-now --person carol --yes"],
     "state move": ["state move"],
@@ -506,6 +507,7 @@ def test_a_plan_an_apply_and_back_let_no_secret_out(bench: Bench) -> None:
     write_root(bench.root, {"grants.yaml": b"version: 1\ngrants: []\n"})
     assert bench("plan lists").code == 0 and bench("apply lists").code == 0
     state = bench.root / ".state" / "lists"
+    its_history(bench)
     assert list((state / "receipts").iterdir()) and (state / "terraform.tfstate").read_bytes()
     assert {path.name for path in bench.seen.iterdir()} == {"token", "smithy", "key"}
     bench.is_tight()
@@ -513,6 +515,22 @@ def test_a_plan_an_apply_and_back_let_no_secret_out(bench: Bench) -> None:
     found = leaks_in([bench.base], [Secret("the token", TOKEN.encode())], WATCH.holders)
     assert [leak.where for leak in found] == [str(bench.seen / "key")], "the watch sees this very folder"
     (bench.seen / "key").unlink()
+
+
+def its_history(bench: Bench) -> None:
+    """Access from the first apply to the second, and what proved the end, from the real run above."""
+    found: Any = bench("history numpy", "--format", "json").json()
+    (period,) = [one for one in found["periods"] if one["grant"] == "numpy-feedstock/gpu-large"]
+    assert period["stack"] == "lists" and period["from"] <= period["to"] and period["gone_from"]
+    journal = [
+        orjson.loads(line) for line in (bench.root / "build/journal/lists.jsonl").read_bytes().splitlines()
+    ]
+    told = [line["event"] for line in journal]
+    assert told == ["begun", *["planned", "apply-begun", "apply-ended"] * 2]
+    receipts: Any = orjson.loads(next((bench.root / ".state/lists/receipts").iterdir()).read_bytes())
+    assert len(journal[-1]["receipts"]) == len(receipts["receipts"])
+    assert bench("history --verify").code == 0
+    assert bench("history numpy").out.startswith("numpy-feedstock/gpu-large at lists\n")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409, 500, 503])
