@@ -137,7 +137,9 @@ def terminal(name: str, found: Iterable[Period]) -> str:
         head = f"{one.grant} at {one.stack}"
         lines += ["", head] if head != last and lines else [head] if head != last else []
         last = head
-        lines += [line for part in _told(one) for line in _wrapped(part)]
+        first, *rest = _told(one)
+        lines += _wrapped("  ", first)
+        lines += [line for part in rest for line in _wrapped("    ", part)]
     return "\n".join(lines or [f"No journal says that {name} had access to anything."]) + "\n"
 
 
@@ -162,7 +164,8 @@ def _told(one: Period) -> list[str]:
     if one.begun.commit and one.asked == Asked():
         lines.append("its entry of grants.yaml is not in git here")
     if one.ended is not None:
-        lines.append(f"taken back: {_by(one.ended)}")
+        forgotten = not one.ended.grants
+        lines.append("its place was made anew" if forgotten else f"taken back: {_by(one.ended)}")
     lines += [f"gone from {p['place']}, asked {p['checked_at'][:16]}" for p in one.gone]
     lines += [f"an apply of {at[:16]} was not proven; it may have changed this" for at in one.perhaps]
     return lines
@@ -173,13 +176,14 @@ def _by(change: Change) -> str:
     return f"applied by {change.by}, {commit}"
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrapped(margin: str, text: str) -> list[str]:
     """Lines of a terminal; what has no spaces is cut rather than let run over."""
     lines, rest, first = [], printable(text), True
     while rest:
-        room = WIDTH - (2 if first else 6)
+        begin = margin if first else f"{margin}    "
+        room = WIDTH - len(begin)
         cut = len(rest) if len(rest) <= room else rest.rfind(" ", 1, room + 1)
         cut = cut if cut > 0 else room
-        lines.append((" " * (2 if first else 6)) + rest[:cut].rstrip())
+        lines.append(begin + rest[:cut].rstrip())
         rest, first = rest[cut:].lstrip(), False
     return lines

@@ -94,12 +94,13 @@ def _asked(one: Period, at: Callable[[str], bytes], offers: Catalog) -> Asked:
     if journal.digest(raw) != one.begun.grants:
         return Asked()
     repository, _, resource = one.grant.partition("/")
-    for entry in Entries(raw).select(repository).entries:
+    for entry in Entries(raw).select(repository.removesuffix(ENDING)).entries:
         try:
             grant = Grant.model_validate(entry.value)
         except ValidationError:
             continue
-        if any(_means(name, resource, offers) for name in grant.resources):
+        own = grant.repository.lower() == repository.lower()
+        if own and any(_means(name, resource, offers) for name in grant.resources):
             return Asked(grant.request or "", grant.requested_by or "", tuple(grant.approved_by))
     return Asked()
 
