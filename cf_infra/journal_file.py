@@ -111,7 +111,7 @@ class Journal:
         lines, head = journal.chained(events, before.head)
         whole = raw[: len(raw) - len(before.torn)]
         self._write(path, len(whole), lines)
-        write(self.state / HEAD, orjson.dumps({"lines": head.lines, "digest": head.digest}))
+        self._keep(head)
         if self.view is not None:
             write(self.view, whole + lines)
 
@@ -157,9 +157,17 @@ class Journal:
         found = journal.joined(theirs, ours, who(self.root), now().isoformat(), self.name)
         if found is not None:
             write(self.state / JOURNAL, found)
-            head = journal.read(found).head
-            write(self.state / HEAD, orjson.dumps({"lines": head.lines, "digest": head.digest}))
+            self._keep(journal.read(found).head)
         return found
+
+    def seen(self) -> None:
+        """Remember how long it is, as it came from elsewhere; unless it does not follow from what was here."""
+        found = self.read()
+        if not found.why and found.head.lines:
+            self._keep(found.head)
+
+    def _keep(self, head: Head) -> None:
+        write(self.state / HEAD, orjson.dumps({"lines": head.lines, "digest": head.digest}))
 
 
 def _digest_of(path: Path) -> str | None:

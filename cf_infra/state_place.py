@@ -151,6 +151,8 @@ class Beside:
             path.replace(aside)
             told.append(_overtaken(self.name, name, aside.relative_to(self.root)))
         write(path, content)
+        if name == JOURNAL:
+            Journal(self.folder, self.say).seen()
         notes[name] = (tag, _digest(content))
         return told
 

@@ -209,7 +209,7 @@ def test_make_targets_in_the_text_exist() -> None:
 def test_what_is_not_there_yet_is_not_there() -> None:
     section = read("README.md").partition("## What there is not yet")[2].partition("\n## ")[0]
     planned = re.findall(r"`([a-z -]+)`", section.partition("- commands:")[2].partition(";")[0])
-    assert len(planned) > 5
+    assert len(planned) > 2
     assert [
         name for name in planned if name in COMMANDS or any(c.startswith(f"{name} ") for c in COMMANDS)
     ] == []

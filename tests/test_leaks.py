@@ -517,6 +517,27 @@ def test_a_plan_an_apply_and_back_let_no_secret_out(bench: Bench) -> None:
     (bench.seen / "key").unlink()
 
 
+def test_a_stack_that_goes_by_an_override_is_told(bench: Bench) -> None:
+    """In the plan, and in the journal of the apply that used it."""
+    assert bench("plan lists").code == 0 and bench("apply lists").code == 0
+    refused: Any = bench("destroy lists", "--format", "json").json()["stacks"]
+    number = int(refused[0]["refusals"][0]["hint"].partition("lists=")[2].split()[0])
+    entry = f"{{stack: lists, destroy: {number}, reason: It moves, until: 2100-01-01}}"
+    write_root(bench.root, {"overrides.yaml": f"version: 1\noverrides: [{entry}]\n".encode()})
+    unused = bench("plan lists")
+    assert "override-unused" in unused.err and unused.code == 0
+    planned = bench("destroy lists")
+    assert f"uses the override of overrides.yaml: {number} may be taken away" in planned.out
+    rows: Any = bench("destroy lists", "--format", "json").json()["stacks"]
+    assert rows[0]["allowance"] == {"destroy": number, "source": "overrides.yaml"}
+    assert bench("apply lists").code == 0
+    lines = (bench.root / ".state" / "lists" / "journal.jsonl").read_bytes().splitlines()
+    used = [line for line in map(orjson.loads, lines) if line["event"] == "override-used"]
+    assert [(line["destroy"], line["source"]) for line in used] == [(number, "overrides.yaml")]
+    assert b"It moves" not in b"".join(lines), "what people write freely stays in their files"
+    bench.is_tight()
+
+
 def its_history(bench: Bench) -> None:
     """Access from the first apply to the second, and what proved the end, from the real run above."""
     found: Any = bench("history numpy", "--format", "json").json()
