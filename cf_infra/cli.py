@@ -31,6 +31,7 @@ from cf_infra.cli_options import (
     Today,
 )
 from cf_infra.cli_options import day_of as _day
+from cf_infra.cli_owners import codeowners
 from cf_infra.console import Console, Format, today_utc
 from cf_infra.diagnostics import Diagnostic, Failure
 
@@ -499,6 +500,9 @@ def export_access(
     exported = access.export_access(folder.resolved(), folder.inventory)
     console.result({"access": exported.model_dump(mode="json")}, access.access_text(exported))
     console.finish()
+
+
+export_app.command("codeowners")(codeowners)
 
 
 @sandbox_app.command("up")

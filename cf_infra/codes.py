@@ -306,6 +306,9 @@ CODES: dict[str, Code] = {
     "override-unused": _warning(
         "Override is not needed", "No plan needs this permission; left there, it would allow something later."
     ),
+    "no-owners": _error(
+        "Nobody would own these files", "A file without an owner may be changed by any review."
+    ),
     "broken-journal": _error(
         "Journal was cut or edited", "A line does not follow from those before it; nothing is added to it."
     ),

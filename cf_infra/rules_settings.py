@@ -98,6 +98,19 @@ def recovery_has_enough_keys(view: View) -> Iterator[Diagnostic]:
         yield _fault("few-recovery-keys", path, "fewer than two", detail, hint, on_key=True)
 
 
+def approvals_name_stacks(view: View) -> Iterator[Diagnostic]:
+    """Ensure approvals are for stacks that are there."""
+    known = view.inventory.stacks
+    for name in view.inventory.settings.approvals.stacks:
+        if name not in known and not view.misses("stacks"):
+            near = nearest(name, known)
+            detail = f"There is no stacks/{name}.yaml. There are: {some(sorted(known)) or 'none'}."
+            hint = f"write {near}" if near else "take it away, or add the stack's file"
+            yield _fault(
+                "unknown-stack", ("approvals", "stacks", name), "no such file", detail, hint, on_key=True
+            )
+
+
 # ------------------------------------------------------------------------------------------- overrides.yaml
 
 

@@ -45,6 +45,7 @@ CORE = [
     "compile",
     "report",
     "holders",
+    "codeowners",
     "plan",
     "github_parts",
     "selection",

@@ -328,6 +328,7 @@ DRIVEN: dict[str, list[str]] = {
     "destroy": ["destroy lists", "destroy lab"],
     "status": ["status", "status lists --live", "status nothing", "status --keys"],
     "export access": ["export access"],
+    "export codeowners": ["export codeowners"],
     "import access": ["import access LIST", "import access nothing"],
     "import requests": ["import requests REQUEST --requested-by alice --dry-run", "import requests nothing"],
     "grant add": ["grant add scipy gpu-large --reason x --request https://example.org/2 --expires 2027-01-01"],
