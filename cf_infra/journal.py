@@ -65,6 +65,7 @@ _day = _matches(r"\d{4}-\d\d-\d\d")
 _time = _matches(_TIME.pattern)
 _word = _matches(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}")
 _grant = _matches(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+_repository = _matches(r"[A-Za-z0-9_.-]{1,100}")
 _had = _row(grant=_grant, ends=_or_none(_day))
 
 _OF_A_PLAN: dict[str, Callable[[object], bool]] = {
@@ -113,8 +114,8 @@ KINDS: dict[str, dict[str, Callable[[object], bool]]] = {
     "taken-back": {"credential": _word, "sinks": _list_of(_word)},
     "revoking": {"credential": _word, "generations": _list_of(_word)},
     "revoked": {"credential": _word, "generations": _list_of(_word), "replaced_by": _or_none(_word)},
-    "activated": {"repository": _word, "done": _list_of(_word), "left": _list_of(_word)},
-    "deactivated": {"repository": _word, "done": _list_of(_word), "left": _list_of(_word)},
+    "activated": {"repository": _repository, "done": _list_of(_word), "left": _list_of(_word)},
+    "deactivated": {"repository": _repository, "done": _list_of(_word), "left": _list_of(_word)},
 }
 """Every kind of event, and the form of each of its fields: nothing else gets into a journal."""
 _ALWAYS = frozenset({"at", "by", "event", "stack", "previous", "hash"})

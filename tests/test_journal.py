@@ -200,7 +200,7 @@ def test_the_view_comes_back_after_make_clean(own: Journal) -> None:
 
 def test_the_whole_folder_has_one_of_its_own(tmp_path: Path) -> None:
     whole = Journal(tmp_path / ".state", print)
-    whole.note("activated", repository="numpy-feedstock", done=["cirun"], left=[])
+    whole.note("activated", repository=".cirun", done=["cirun"], left=[])
     assert whole.view == tmp_path / "build" / "journal" / "_folder.jsonl" and whole.view.is_file()
     assert [one.name for one in journal_file.journals(tmp_path, print)] == ["_folder"]
 

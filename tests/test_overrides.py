@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cf_infra import overrides, plan, project, record, recording
-from cf_infra.deployment import Deployment, InventoryFile, save_inventory, save_proven
+from cf_infra import deploy, overrides, plan, project, record, recording
+from cf_infra.deployment import Deployment, InventoryFile, note_begun, save_inventory, save_proven
 from cf_infra.diagnostics import Diagnostic, Failure
-from cf_infra.journal_file import JOURNAL, Journal
+from cf_infra.journal_file import JOURNAL, OURS, Journal
 from cf_infra.model import Thresholds
 from cf_infra.project import Folder
 from cf_infra.receipts import Place, Receipt
@@ -189,3 +190,14 @@ def test_taking_back_first_promises_nothing(lab: Deployment) -> None:
     told = events(lab)
     assert [e["event"] for e in told] == ["begun", "apply-begun", "apply-ended"]
     assert told[-1]["part"] == "take-back" and not told[-1]["gained"] and not told[-1]["unsure"]
+
+
+def test_a_sandbox_that_was_made_anew_keeps_its_journal(tmp_path: Path) -> None:
+    """All else that is known of the old one goes; what was there is told to have gone with it."""
+    deployment = Deployment(tmp_path, "lab", "sandbox", own=False)
+    note_begun(deployment, "the old one")
+    recording.planned(deployment, saved(), print)
+    run: Any = SimpleNamespace(deployment=deployment, say=print, around=SimpleNamespace(where="sandbox"))
+    assert deploy._same_cloud(run, "the new one") is False
+    assert {path.name for path in deployment.state.iterdir()} == set(OURS)
+    assert [e["event"] for e in events(deployment)] == ["begun", "planned", "forgotten"]
