@@ -21,10 +21,12 @@ from cf_infra import lastmile, project
 from cf_infra.answer import fenced
 from cf_infra.chain import listed, quote
 from cf_infra.cirun import Cirun
+from cf_infra.deployment import STATE
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, printable
 from cf_infra.feedstock import BUILD_CONFIG, CONFIG
 from cf_infra.files import read_regular, write
 from cf_infra.github import Github, github
+from cf_infra.journal_file import Journal
 from cf_infra.keyprovider import command_environment
 from cf_infra.lastmile import BRANCH, FileChange, State, Step, Wanted
 from cf_infra.model import Settings
@@ -117,6 +119,7 @@ def activate(options: Options, say: Say) -> Outcome:
     if mile.wanted.repository.endswith(ENDING):
         _do(found, "token", lambda: _token(mile))
         _do(found, "feedstock", lambda: _feedstock(mile, found))
+    _recorded_as("activated", mile, found)
     return _told(found)
 
 
@@ -132,7 +135,18 @@ def deactivate(options: Options, say: Say) -> Outcome:
         _do(found, "feedstock", lambda: _feedstock(mile, found))
         if not mile.wanted.grants:
             _do(found, "token", lambda: _token_stays(mile))
+    _recorded_as("deactivated", mile, found)
     return _told(found)
+
+
+def _recorded_as(kind: str, mile: Mile, found: Outcome) -> None:
+    """Have in the journal of the whole folder which steps are done, and which are left."""
+    if mile.options.dry_run:
+        return
+    left = sorted({step.step for step in found.steps if step.state is not State.DONE})
+    done = sorted({step.step for step in found.steps} - set(left))
+    own = Journal(mile.options.root / STATE, mile.say)
+    own.note(kind, repository=found.repository, done=done, left=left)
 
 
 def _mile(options: Options, say: Say) -> Mile:

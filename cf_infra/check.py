@@ -87,6 +87,9 @@ CHECKS: list[Rule] = [
     rules_settings.keys_have_one_source,
     rules_settings.recovery_keys_differ,
     rules_settings.recovery_has_enough_keys,
+    rules_settings.approvals_name_stacks,
+    rules_settings.overrides_last,
+    rules_settings.overrides_name_stacks,
 ]
 
 PARTLY: dict[Rule, frozenset[str]] = {

@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 
 from cf_infra import cli_review
 from cf_infra.cli_grants import grant_app, import_app
+from cf_infra.cli_history import history
 from cf_infra.cli_options import (
     Clouds,
     Detailed,
@@ -31,6 +32,7 @@ from cf_infra.cli_options import (
     Today,
 )
 from cf_infra.cli_options import day_of as _day
+from cf_infra.cli_owners import codeowners
 from cf_infra.console import Console, Format, today_utc
 from cf_infra.diagnostics import Diagnostic, Failure
 
@@ -503,6 +505,9 @@ def export_access(
     console.finish()
 
 
+export_app.command("codeowners")(codeowners)
+
+
 @sandbox_app.command("up")
 def sandbox_up(
     stacks: Annotated[
@@ -695,6 +700,8 @@ def _agreed(yes: bool, question: str) -> None:
 
 
 # ------------------------------------------------------------------------------------------- the last mile
+
+app.command()(history)
 
 Prepared = Annotated[
     str, typer.Argument(metavar="FEEDSTOCK", help="Without -feedstock; or a repository that has a grant.")

@@ -308,6 +308,22 @@ CODES: dict[str, Code] = {
     "wrong-allowance": _error(
         "Allowance does not fit", "--allow-destroy or overrides.yaml names another number than the plan has."
     ),
+    "override-ended": _warning(
+        "Override has ended", "A permission of overrides.yaml is over; it allows nothing, and may go."
+    ),
+    "override-stack": _warning(
+        "Override of a stack that is not there",
+        "It helps only if that stack's file was taken away, so that the stack is destroyed.",
+    ),
+    "override-unused": _warning(
+        "Override is not needed", "No plan needs this permission; left there, it would allow something later."
+    ),
+    "no-owners": _error(
+        "Nobody would own these files", "A file without an owner may be changed by any review."
+    ),
+    "broken-journal": _error(
+        "Journal was cut or edited", "A line does not follow from those before it; nothing is added to it."
+    ),
     "still-there": _error(
         "Revoked, but still there", "After a revocation the cloud still shows what should be gone."
     ),

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cf_infra import deploy, kinds, project, record, rollout, sealing, state_place, waves
+from cf_infra import deploy, kinds, overrides, project, record, rollout, sealing, state_place, waves
 from cf_infra.deployment import Deployment, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.names import is_sandbox
@@ -87,12 +87,14 @@ def plan(options: Options, say: Say) -> Outcome:
         its = folder if name in ours else _with_old_stack(folder, deployment)
         run = deploy.prepare(its, deployment, _prefixed(say, name))
         others = frozenset(key for n, keys in lost.items() if n != name for key in keys)
-        return deploy.plan_stack(run, deploy.Wish(allowances, others, options.refresh, destroy))
+        typed = frozenset(options.allowances)
+        return deploy.plan_stack(run, deploy.Wish(allowances, others, options.refresh, destroy, typed))
 
     beside += sealing.findings(folder, sealing.current_key(folder) if _has_shared_key(ours, gone) else None)
     done, failed, interrupted = waves.in_parallel([*ours, *gone], one, jobs)
     planned = [done[name] for name in sorted(done)]
     rows = [_plan_row(p, folder) for p in planned]
+    beside += overrides.unused(folder, options.today, {p.record.stack: p.record for p in planned})
     found = beside + [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
     text = "".join(_plan_text(p) for p in planned)
     markdown = "\n".join(_plan_markdown(p) for p in planned)
@@ -160,10 +162,7 @@ def _with_old_stack(folder: Folder, deployment: Deployment) -> Folder:
 
 
 def _allowances(folder: Folder, options: Options) -> dict[str, int]:
-    # A permission that has ended stays ended, whatever day is pretended.
-    day = max(options.today, now().date())
-    found = {o.stack: o.destroy for o in folder.inventory.overrides.overrides if day <= o.until}
-    return {**found, **options.allowances}
+    return {**overrides.valid(folder.inventory, options.today), **options.allowances}
 
 
 def _warnings(folder: Folder) -> list[Diagnostic]:
@@ -187,6 +186,7 @@ def _plan_row(planned: deploy.Planned, folder: Folder) -> dict[str, Any]:
         "plan_digest": saved.plan_digest,
         "items": saved.summary["items"],
         "credentials": saved.credentials,
+        "allowance": {"destroy": saved.allowed, "source": saved.allowed_by} if saved.allowed else None,
     }
 
 
@@ -195,6 +195,7 @@ def _plan_text(planned: deploy.Planned) -> str:
 
     saved = planned.record
     text = report.terminal(_named(planned), saved.refusals, saved.lost)
+    text += f"  {overrides.told(saved)}\n" if saved.allowed else ""
     text += "".join(f"  credential {line}\n" for line in _credential_lines(saved))
     return text + "".join(f"  by hand afterwards: {step}\n" for step in saved.manual) + "\n"
 
@@ -216,7 +217,8 @@ def _plan_markdown(planned: deploy.Planned) -> str:
     from cf_infra import report
 
     text = report.markdown(_named(planned), planned.record.refusals, planned.record.lost)
-    steps = [f"- credential {report.code(line)}\n" for line in _credential_lines(planned.record)]
+    steps = [f"- {overrides.told(planned.record)}\n"] if planned.record.allowed else []
+    steps += [f"- credential {report.code(line)}\n" for line in _credential_lines(planned.record)]
     steps += [f"- by hand afterwards: {report.code(step)}\n" for step in planned.record.manual]
     return text + "".join(["\n", *steps] if steps else [])
 

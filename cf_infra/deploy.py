@@ -23,6 +23,7 @@ from cf_infra import (
     progress,
     receipts,
     record,
+    recording,
     state_place,
 )
 from cf_infra.deployment import (
@@ -44,6 +45,7 @@ from cf_infra.material import Material
 from cf_infra.model import KeySource, State
 from cf_infra.names import is_sandbox
 from cf_infra.openstack import Login
+from cf_infra.parse import OVERRIDES
 from cf_infra.project import CLOUD_VALUES, KEPT, Folder
 from cf_infra.resolve import ResolvedStack
 from cf_infra.surroundings import Found, Surroundings
@@ -166,12 +168,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of one plan. `elsewhere`: the pairs that lose access at other stacks of the same run."""
+    """What is asked of one plan. `elsewhere`: the pairs that lose access at other stacks of the same run.
+
+    `at_terminal`: the stacks whose allowance somebody typed.
+    """
 
     allowances: Mapping[str, int]
     elsewhere: frozenset[str] = frozenset()
     refresh: bool = True
     destroy: bool = False
+    at_terminal: frozenset[str] = frozenset()
 
 
 def plan_stack(run: Run, wish: Wish) -> Planned:
@@ -247,7 +253,9 @@ def _same_cloud(run: Run, cloud_id: str) -> bool:
     if is_sandbox(run.deployment.cloud):
         run.say("the sandbox was made anew: what is known of the old one is forgotten")
         for path in sorted(run.deployment.state.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
+            if not path.name.startswith("journal."):
+                path.rmdir() if path.is_dir() else path.unlink()
+        recording.forgotten(run.deployment, run.say)
         return False
     detail = f"The state of `{name}` was made in another place than `{run.around.where}` is now."
     hint = "look at clouds.yaml and settings.yaml; if it is really another one, destroy the stack there first"
@@ -259,7 +267,10 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
     shown = tofu.show_plan(deployment.plan)
     summary = _summary(run, tofu, shown, found.parts)
     lost = sorted({*lost_pairs(run.folder, deployment, wish.destroy), *_unlisted(run, shown, found)})
-    refusals = [*summary.diagnostics, *_limits(run, summary, shown, found, lost, wish)]
+    counts = _counts(run, summary, shown, found, lost, wish)
+    refused = plan.limits(stack=run.stack.name, allowances=wish.allowances, **counts)
+    refusals = [*summary.diagnostics, *refused]
+    allowed = 0 if refused else plan.needed(**counts)
     head = record.head(run.folder.root)
     ended = ended_pairs(run.folder, deployment, wish.destroy)
     last = last_grants.ending(run.folder, deployment, ended)
@@ -286,8 +297,11 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         manual=[*around.by_hand(ended), *last.by_hand(ended, last_grants.planned(ours))],
         hashes=[list(row) for row in summary.hashes],
         credentials=[] if wish.destroy else run.logins().steps(),
+        allowed=allowed,
+        allowed_by=_allowed_by(run, wish) if allowed else "",
     )
     record.save(deployment, saved)
+    recording.planned(deployment, saved, run.say)
     told = [*tofu.warnings, *summary.diagnostics, *found.told, *around.findings(shown)]
     return Planned(deployment, saved, told)
 
@@ -338,25 +352,28 @@ def _unlisted(run: Run, shown: Mapping[str, Any], found: Found) -> set[str]:
     return before - after - ours
 
 
-def _limits(
+def _allowed_by(run: Run, wish: Wish) -> str:
+    return "terminal" if run.stack.name in wish.at_terminal else OVERRIDES
+
+
+def _counts(
     run: Run, summary: PlanSummary, shown: Mapping[str, Any], found: Found, lost: list[str], wish: Wish
-) -> list[Diagnostic]:
+) -> dict[str, Any]:
+    """What the limits look at."""
     prior = inventory.server_ids(shown.get("prior_state") or {})
     everything = {key for stack in run.folder.resolved().stacks.values() for key in stack.access}
     # What a killed run left may go without asking. What a whole apply made may not, only because its state was lost.
     proven = load_proven(run.deployment.state)
     worked = {row.id for row in proven.machines} if proven is not None else set()
     unknown = [server for server, _, _ in found.remove if server in worked]
-    return plan.limits(
-        stack=run.stack.name,
-        servers=len(prior) + len(unknown),
-        taken=_servers_taken(summary) + len(unknown),
-        pairs=len(everything | wish.elsewhere | set(lost)),
-        lost=len(wish.elsewhere | set(lost)) if lost else 0,
-        whole_stack=wish.destroy and bool(prior or unknown or lost),
-        thresholds=run.folder.inventory.settings.thresholds,
-        allowances=wish.allowances,
-    )
+    return {
+        "servers": len(prior) + len(unknown),
+        "taken": _servers_taken(summary) + len(unknown),
+        "pairs": len(everything | wish.elsewhere | set(lost)),
+        "lost": len(wish.elsewhere | set(lost)) if lost else 0,
+        "whole_stack": wish.destroy and bool(prior or unknown or lost),
+        "thresholds": run.folder.inventory.settings.thresholds,
+    }
 
 
 def _servers_taken(summary: PlanSummary) -> int:
@@ -431,7 +448,11 @@ def take_back_first(run: Run, saved: record.Record) -> record.Record | None:
     write_tree(deployment.build, around.compiled(), keep=KEPT)
     tofu = run.tofu(progress.words_of(saved.summary["items"]))
     tofu.init(run.state)
-    with run.shared(), around.connected() as connection:
+    with (
+        run.shared(),
+        recording.applying(deployment, saved, run.say, "take-back"),
+        around.connected() as connection,
+    ):
         around.unchanged(connection, saved)
         left = None if saved.destroy else around.less(connection, tofu.show_state())
         if left is None:
@@ -464,11 +485,11 @@ def _plan_again(run: Run, tofu: Tofu, saved: record.Record, left: Mapping[str, A
 
 def apply_stack(run: Run, saved: record.Record, step: Step = WHOLE) -> Applied:
     """Apply the saved plan; then ask the cloud what is gone, hand out what is new, write the inventory."""
-    with run.shared():
-        return _apply(run, saved, step)
+    with run.shared(), recording.applying(run.deployment, saved, run.say) as told:
+        return _apply(run, saved, step, told)
 
 
-def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
+def _apply(run: Run, saved: record.Record, step: Step, applying: recording.Applying) -> Applied:
     deployment, around = run.deployment, run.around
     before = load_proven(deployment.state)
     write_tree(deployment.build, around.compiled(), keep=KEPT)
@@ -496,6 +517,7 @@ def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
             raise
         finally:
             record.discard(deployment)  # done or not, it does not fit the state any more
+        applying.changes = int(saved.summary.get("total", 0))
         after = _note(run, tofu, connection, before, saved, complete=True)
         told = [] if saved.destroy else [*around.give(tofu, after), *_turn(run, tofu, after)]
         run.share()
@@ -503,6 +525,7 @@ def _apply(run: Run, saved: record.Record, step: Step) -> Applied:
             told = run.logins().end()
             around.withdraw()
         proven = _proven(run, connection, before, after, saved, switch) if before is not None else []
+        applying.receipts = proven
         if not saved.destroy and not has_errors(told):
             run.logins().retired()
             _settle(run, tofu)

@@ -47,6 +47,7 @@ def _named(pattern: str, words: str, most: int) -> StringConstraints:
 
 _REPOSITORY = r"^[A-Za-z0-9_.-]+$"
 _LOGIN = r"^[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\[bot\])?$"
+_OWNER = r"^[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:/[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?)?$"
 _RESOURCE = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
 _SLUG = r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$"
 _CLASS = r"^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$"
@@ -69,6 +70,10 @@ Repository = Annotated[
 ]
 """A repository's name as GitHub allows it; feedstocks have dots and underscores (`webkit2gtk4.1`)."""
 Login = Annotated[str, _named(_LOGIN, "logins have letters, digits and dashes, without @", 60)]
+Owner = Annotated[
+    str, _named(_OWNER, "an owner is a login, or a team written organisation/team, without @", 140)
+]
+"""Who may own a file at GitHub."""
 Resource = Annotated[str, _named(_RESOURCE, "names have letters, digits, dots, dashes and underscores", 100)]
 Slug = Annotated[str, _named(_SLUG, "names have small letters, digits and dashes", 40)]
 """Names that we make things from: stacks, donors' users files, credentials."""
@@ -665,6 +670,13 @@ EMBEDDED_SINKS: dict[str, SinkSettings] = {"cirun": CirunSink(kind="cirun"), "fi
 """The sinks that are there without being listed in settings.yaml."""
 
 
+class Approvals(Frozen):
+    """Who looks at changes: of grants.yaml by `default`, of what a donor gives by `stacks`; logins or teams."""
+
+    default: list[Owner] = Field(default_factory=list)
+    stacks: dict[Slug, list[Owner]] = Field(default_factory=dict)
+
+
 class Settings(Frozen):
     """settings.yaml: the operator's own choices, never a stranger's."""
 
@@ -681,6 +693,7 @@ class Settings(Frozen):
     command_variables: list[VariableName] = Field(default_factory=list)
     feedstock_token: list[Annotated[list[Line], Field(min_length=1)]] = Field(default_factory=list)
     sinks: dict[Slug, SinkSettings] = Field(default_factory=dict)
+    approvals: Approvals = Approvals()
 
     @property
     def all_sinks(self) -> dict[str, SinkSettings]:

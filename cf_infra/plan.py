@@ -526,7 +526,7 @@ def limits(
     breaches = list(_breaches(servers, taken, pairs, lost, whole_stack, thresholds))
     if not breaches:
         return []
-    number = max(1, *(breach.count for breach in breaches))
+    number = _number(breaches)
     allowed = allowances.get(stack)
     if allowed == number:
         return []
@@ -538,6 +538,18 @@ def limits(
     return [
         Diagnostic("too-many-deletes", detail=f"`{stack}` would lose too much at once:\n{said}", hint=hint)
     ]
+
+
+def needed(
+    *, servers: int, taken: int, pairs: int, lost: int, whole_stack: bool, thresholds: Thresholds
+) -> int:
+    """The number that an allowance must have for this plan; 0 if it needs none."""
+    breaches = list(_breaches(servers, taken, pairs, lost, whole_stack, thresholds))
+    return _number(breaches) if breaches else 0
+
+
+def _number(breaches: Sequence[_Breach]) -> int:
+    return max(1, *(breach.count for breach in breaches))
 
 
 def _breaches(

@@ -23,7 +23,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Record:
-    """One saved plan. `refusals` are diagnostics of code too-many-deletes as (detail, hint)."""
+    """One saved plan. `refusals` are diagnostics of code too-many-deletes as (detail, hint).
+
+    `allowed`: what a limit refuses and an allowance of `allowed_by` lets through; 0 if no limit was in the way.
+    """
 
     stack: str
     cloud: str
@@ -45,6 +48,8 @@ class Record:
     manual: list[str] = field(default_factory=list)
     hashes: list[list[str]] = field(default_factory=list)
     credentials: list[dict[str, Any]] = field(default_factory=list)
+    allowed: int = 0
+    allowed_by: str = ""
     version: int = VERSION
 
     @property

@@ -32,6 +32,7 @@ from cf_infra.credentials import UNKNOWN
 from cf_infra.deployment import Deployment, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, nearest, some
 from cf_infra.files import write
+from cf_infra.journal_file import Journal
 from cf_infra.material import Material
 from cf_infra.model import CredentialKind, Kind
 from cf_infra.project import Folder
@@ -65,6 +66,10 @@ class Ended:
     terminated: list[str] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
     manual: list[str] = field(default_factory=list)
+
+
+NOTHING_YET = "nothing yet"
+"""What took the place of a login that only people can make anew."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +250,9 @@ class _Revocation:
 
     def _run(self) -> list[Ended]:
         gone = {name: self._withdraw(name) for name in self.names}
+        own = Journal(self.deployment.state, self.say)
+        for name, labels in gone.items():
+            own.note("revoking", credential=name, generations=labels)
         state_place.share(self.folder, self.deployment, self.say)
         with ExitStack() as stack:
             olds = [_Old(material, login, stack) for material, login in self._values(gone)]
@@ -256,6 +264,10 @@ class _Revocation:
             self._turn()
             ended = [self._ended(name, gone[name], olds) for name in self.names]
         self._save(ended)
+        for one in ended:
+            replaced = None if one.replaced_by == NOTHING_YET else one.replaced_by
+            name = one.credential.partition("/")[2]
+            own.note("revoked", credential=name, generations=one.withdrawn, replaced_by=replaced)
         return ended
 
     def _turn(self) -> None:
@@ -308,7 +320,7 @@ class _Revocation:
         return Ended(
             credential=f"{self.deployment.stack}/{name}",
             withdrawn=withdrawn,
-            replaced_by=label if not by_hand else "nothing yet",
+            replaced_by=label if not by_hand else NOTHING_YET,
             delivered=[s.place for s in history.sent if s.generation == label],
             login_refused_at=now().isoformat() if mine else None,
             token_seconds=max(seconds, default=None),

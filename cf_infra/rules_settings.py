@@ -1,4 +1,4 @@
-"""Rules of settings.yaml: where the state is, and who else gets at its key.
+"""Rules of settings.yaml and overrides.yaml: where the state is, who else gets at its key, what is allowed.
 
 Each rule is one small "Ensure ..." function; they are listed in check.py.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cf_infra.diagnostics import Diagnostic, Path
+from cf_infra.diagnostics import Diagnostic, Path, nearest, some
 from cf_infra.model import KeySource, State, StateKind
-from cf_infra.parse import SETTINGS
+from cf_infra.parse import OVERRIDES, SETTINGS
 from cf_infra.rule import View
 
 ENOUGH = 2
@@ -96,3 +96,51 @@ def recovery_has_enough_keys(view: View) -> Iterator[Diagnostic]:
         hint = "let another person make a pair of keys, and add the public one:\nage-keygen -o recovery.key"
         path: Path = ("state", "recovery") if state.recovery else ("state",)
         yield _fault("few-recovery-keys", path, "fewer than two", detail, hint, on_key=True)
+
+
+def approvals_name_stacks(view: View) -> Iterator[Diagnostic]:
+    """Ensure approvals are for stacks that are there."""
+    known = view.inventory.stacks
+    for name in view.inventory.settings.approvals.stacks:
+        if name not in known and not view.misses("stacks"):
+            near = nearest(name, known)
+            detail = f"There is no stacks/{name}.yaml. There are: {some(sorted(known)) or 'none'}."
+            hint = f"write {near}" if near else "take it away, or add the stack's file"
+            yield _fault(
+                "unknown-stack", ("approvals", "stacks", name), "no such file", detail, hint, on_key=True
+            )
+
+
+# ------------------------------------------------------------------------------------------- overrides.yaml
+
+
+def overrides_last(view: View) -> Iterator[Diagnostic]:
+    """Ensure no permission stays that has ended."""
+    for index, one in enumerate(view.inventory.overrides.overrides):
+        if one.until < view.today:
+            detail = f"The permission to take away {one.destroy} of `{one.stack}` ended on {one.until}."
+            yield Diagnostic(
+                "override-ended",
+                file=OVERRIDES,
+                path=("overrides", index, "until"),
+                label="over",
+                detail=detail,
+                hint="take the entry away; what it allowed is in the journal, if it was used",
+            )
+
+
+def overrides_name_stacks(view: View) -> Iterator[Diagnostic]:
+    """Ensure a permission is for a stack that is there; for one whose file is gone it may still be meant."""
+    known = view.inventory.stacks
+    for index, one in enumerate(view.inventory.overrides.overrides):
+        if one.stack in known or view.misses("stacks"):
+            continue
+        near = nearest(one.stack, known)
+        yield Diagnostic(
+            "override-stack",
+            file=OVERRIDES,
+            path=("overrides", index, "stack"),
+            label="no such stack file",
+            detail=f"There is no stacks/{one.stack}.yaml. There are: {some(sorted(known)) or 'none'}.",
+            hint=f"write {near}" if near else "keep it only if that stack is to be destroyed",
+        )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from cf_infra.deployment import STATE, Deployment, load_inventory
 from cf_infra.diagnostics import Diagnostic, Failure, some
 from cf_infra.files import write
 from cf_infra.github_files import ACCESS, RUNNERS
+from cf_infra.journal_file import JOURNAL, Journal
 from cf_infra.model import State, StateKind
 from cf_infra.names import is_sandbox
 from cf_infra.process import Interrupted
@@ -49,7 +50,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]*(@[A-Za-z0-9][A-Za-z0-9_.+-]*)?")
 _RECEIPT = re.compile(r"receipts/[A-Za-z0-9][A-Za-z0-9_-]*\.json")
 _SHARED = frozenset(
     {
-        *("inventory.json", "proven.json", "begun.json", "pull.json", "credentials.json"),
+        *("inventory.json", "proven.json", "begun.json", "pull.json", "credentials.json", JOURNAL),
         *(f"delivered/{name}" for name in (ACCESS, RUNNERS)),
     }
 )
@@ -93,7 +94,7 @@ def login(state: State, cloud: str, environ: Mapping[str, str]) -> dict[str, str
 def is_shared(deployment: str, name: str) -> bool:
     """Does a file below .state/DEPLOYMENT/ lie in the bucket, too? The state itself is OpenTofu's."""
     if deployment == TOP:
-        return name in (SEALED, SEAL)
+        return name in (SEALED, SEAL, JOURNAL)
     return name in _SHARED or _RECEIPT.fullmatch(name) is not None
 
 
@@ -135,24 +136,34 @@ class Beside:
                 (self.folder / name).unlink()
         self._keep(notes)
         if send:
-            self.send()
+            self.send(later=(JOURNAL,) if self.name != TOP else ())
         return told
 
     def _take(self, name: str, digest: str | None, notes: dict[str, tuple[str, str]]) -> list[Diagnostic]:
         content, tag = Store(self.bucket).get(self._key(name))
         path, told = self.folder / name, []
-        if digest not in (None, _digest(content), notes.get(name, ("", ""))[1]):
+        overtaken = digest not in (None, _digest(content), notes.get(name, ("", ""))[1])
+        if overtaken and name == JOURNAL and Journal(self.folder, self.say).join(content) is not None:
+            notes[name] = (tag, _digest(content))
+            return []
+        if overtaken:
             aside = path.with_name(path.name + UNSENT)
             path.replace(aside)
             told.append(_overtaken(self.name, name, aside.relative_to(self.root)))
         write(path, content)
+        if name == JOURNAL:
+            Journal(self.folder, self.say).seen()
         notes[name] = (tag, _digest(content))
         return told
 
-    def send(self) -> None:
-        """Have there what is here. Raises Failure("state-conflict") where somebody else wrote since it was fetched."""
+    def send(self, later: Sequence[str] = ()) -> None:
+        """Have there what is here. Raises Failure("state-conflict") where somebody else wrote since it was fetched.
+
+        `later`: what waits for an apply, for a plan with a login that only reads writes a line, too.
+        """
         notes, here, conflicts = self._notes(), self._here(), []
         changed = [name for name, digest in here.items() if notes.get(name, ("", ""))[1] != digest]
+        changed = [name for name in changed if name not in later]
         if len(changed) > MANY:
             self.say(f"sending {len(changed)} files to {self.bucket.where}")
         for name in changed:

@@ -13,6 +13,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,7 @@ from cf_infra.canaries import SKIPPED, Tried, prove_all
 from cf_infra.credentials import UNKNOWN, History, Proof, Seen, Sent
 from cf_infra.deployment import now
 from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.journal_file import Journal
 from cf_infra.keyprovider import derive
 from cf_infra.keyprovider import fingerprint as fingerprint_of
 from cf_infra.keys import Ring
@@ -46,6 +48,10 @@ class Turn:
     canary: Canary
     say: Callable[[str], None]
     lock: Lock = field(default_factory=Lock, repr=False)
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Have it in the journal: names and generations, no value."""
+        Journal(self.state, self.say).note(kind, **fields)
 
 
 def fingerprint(key: bytes, material: Material) -> str:
@@ -124,6 +130,7 @@ def _noted(asked: Turn, ready: Ready, tried: Tried, values: Mapping[str, Materia
     if tried.diagnostics:
         seen = Seen(label, _at(), works=False, said=tried.diagnostics[0].detail)
         _note(asked, name, lambda h: replace(h, seen=seen))
+        asked.tell("not-working", credential=name, generation=label)
         if not ready.proven:
             _back(asked, credential, history, values)
         return list(tried.diagnostics)
@@ -132,6 +139,7 @@ def _noted(asked: Turn, ready: Ready, tried: Tried, values: Mapping[str, Materia
     _note(asked, name, lambda h: credentials.proved(h, done, seen))
     if not ready.proven:
         asked.say(f"{name}/{label}: proven by a login ({tried.said})")
+        asked.tell("proven", credential=name, generation=label)
     told = [_not_tried(asked.stack, name, tried.said)] if tried.skipped else []
     return told + _leave(asked, name, [s.sink for s in history.sent if s.sink not in credential.deliver])
 
@@ -195,6 +203,7 @@ def _deliver(asked: Turn, credential: Credential, ready: Ready, history: History
         sink.deliver(material)
         sent = Sent(name, sink.place, material.generation, _at(), mark)
         _note(asked, material.name, partial(credentials.delivered, sent=sent))
+        asked.tell("delivered", credential=material.name, generation=material.generation, sink=name)
 
 
 def _back(asked: Turn, credential: Credential, history: History, values: Mapping[str, Material]) -> None:
@@ -213,6 +222,7 @@ def _back(asked: Turn, credential: Credential, history: History, values: Mapping
             continue  # the sink's own fault is told already, or the next apply tells it
         sent = Sent(name, sink.place, old.generation, _at(), mark)
         _note(asked, old.name, partial(credentials.delivered, sent=sent))
+        asked.tell("delivered", credential=old.name, generation=old.generation, sink=name)
 
 
 def _leave(asked: Turn, name: str, sinks: Iterable[str]) -> list[Diagnostic]:
@@ -226,6 +236,7 @@ def _leave(asked: Turn, name: str, sinks: Iterable[str]) -> list[Diagnostic]:
             continue
         told += [_by_hand(asked.stack, name, step) for step in left]
         _note(asked, name, partial(credentials.taken_back, sinks=[sink]))
+        asked.tell("taken-back", credential=name, sinks=[sink])
     return told
 
 

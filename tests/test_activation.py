@@ -12,6 +12,7 @@ from feedstock_world import CONFIG_BEFORE, LABEL, ORG, TOKEN, World, between_sta
 from roots import Runner
 
 from cf_infra.feedstock import BUILD_CONFIG, CONFIG
+from cf_infra.journal_file import Journal
 from cf_infra.lastmile import BRANCH
 from tests.leaks import WATCH
 
@@ -49,12 +50,17 @@ def test_there_and_back(world: World) -> None:
     world.merge()
     assert world.file(CONFIG) == CONFIG_BEFORE and world.file(BUILD_CONFIG) is None
     assert world.states("deactivate", "numpy") == {"cirun": "done", "feedstock": "done", "token": "manual"}
+    told = [e for e in Journal(world.root / ".state", print).read().events if e["event"] != "begun"]
+    assert [e["event"] for e in told] == ["activated"] * 3 + ["deactivated"] * 2
+    assert {e["repository"] for e in told} == {"numpy-feedstock"}
+    assert told[0]["done"] == ["cirun"] and told[2]["done"] == ["cirun", "feedstock"]
 
 
 def test_a_dry_run_changes_nothing(world: World) -> None:
     ran = world("activate", "numpy", "--dry-run")
     assert "+  self_hosted: true" in ran.out and "+github_actions_labels:" in ran.out
     assert not world.is_active and not world.pulls and BRANCH not in world.numpy.branches
+    assert not (world.root / ".state" / "journal.jsonl").exists()
     assert all(entry.method == "GET" for entry in world.github.log)
     world("activate", "numpy")
     world.grants()

@@ -328,6 +328,7 @@ DRIVEN: dict[str, list[str]] = {
     "destroy": ["destroy lists", "destroy lab"],
     "status": ["status", "status lists --live", "status nothing", "status --keys"],
     "export access": ["export access"],
+    "export codeowners": ["export codeowners"],
     "import access": ["import access LIST", "import access nothing"],
     "import requests": ["import requests REQUEST --requested-by alice --dry-run", "import requests nothing"],
     "grant add": ["grant add scipy gpu-large --reason x --request https://example.org/2 --expires 2027-01-01"],
@@ -339,6 +340,7 @@ DRIVEN: dict[str, list[str]] = {
     "activate": ["activate numpy --dry-run", "activate numpy", "activate numpy --new-token"],
     "deactivate": ["deactivate numpy"],
     "audit": ["audit", "audit --only github --only cirun", "audit --only openstack"],
+    "history": ["history numpy", "history numpy gpu-large", "history --verify", "history nothing"],
     "rotate": ["rotate", "rotate lab", "rotate lab --cloud lab=sandbox"],
     "revoke-now": ["revoke-now lab/cirun --yes", "revoke-now --stack lab --yes", "revoke-now --person carol --yes"],
     "state move": ["state move"],
@@ -507,6 +509,7 @@ def test_a_plan_an_apply_and_back_let_no_secret_out(bench: Bench) -> None:
     write_root(bench.root, {"grants.yaml": b"version: 1\ngrants: []\n"})
     assert bench("plan lists").code == 0 and bench("apply lists").code == 0
     state = bench.root / ".state" / "lists"
+    its_history(bench)
     assert list((state / "receipts").iterdir()) and (state / "terraform.tfstate").read_bytes()
     assert {path.name for path in bench.seen.iterdir()} == {"token", "smithy", "key"}
     bench.is_tight()
@@ -514,6 +517,43 @@ def test_a_plan_an_apply_and_back_let_no_secret_out(bench: Bench) -> None:
     found = leaks_in([bench.base], [Secret("the token", TOKEN.encode())], WATCH.holders)
     assert [leak.where for leak in found] == [str(bench.seen / "key")], "the watch sees this very folder"
     (bench.seen / "key").unlink()
+
+
+def test_a_stack_that_goes_by_an_override_is_told(bench: Bench) -> None:
+    """In the plan, and in the journal of the apply that used it."""
+    assert bench("plan lists").code == 0 and bench("apply lists").code == 0
+    refused: Any = bench("destroy lists", "--format", "json").json()["stacks"]
+    number = int(refused[0]["refusals"][0]["hint"].partition("lists=")[2].split()[0])
+    entry = f"{{stack: lists, destroy: {number}, reason: It moves, until: 2100-01-01}}"
+    write_root(bench.root, {"overrides.yaml": f"version: 1\noverrides: [{entry}]\n".encode()})
+    unused = bench("plan lists")
+    assert "override-unused" in unused.err and unused.code == 0
+    planned = bench("destroy lists")
+    assert f"uses the override of overrides.yaml: {number} may be taken away" in planned.out
+    rows: Any = bench("destroy lists", "--format", "json").json()["stacks"]
+    assert rows[0]["allowance"] == {"destroy": number, "source": "overrides.yaml"}
+    assert bench("apply lists").code == 0
+    lines = (bench.root / ".state" / "lists" / "journal.jsonl").read_bytes().splitlines()
+    used = [line for line in map(orjson.loads, lines) if line["event"] == "override-used"]
+    assert [(line["destroy"], line["source"]) for line in used] == [(number, "overrides.yaml")]
+    assert b"It moves" not in b"".join(lines), "what people write freely stays in their files"
+    bench.is_tight()
+
+
+def its_history(bench: Bench) -> None:
+    """Access from the first apply to the second, and what proved the end, from the real run above."""
+    found: Any = bench("history numpy", "--format", "json").json()
+    (period,) = [one for one in found["periods"] if one["grant"] == "numpy-feedstock/gpu-large"]
+    assert period["stack"] == "lists" and period["from"] <= period["to"] and period["gone_from"]
+    journal = [
+        orjson.loads(line) for line in (bench.root / "build/journal/lists.jsonl").read_bytes().splitlines()
+    ]
+    told = [line["event"] for line in journal]
+    assert told == ["begun", *["planned", "apply-begun", "apply-ended"] * 2]
+    receipts: Any = orjson.loads(next((bench.root / ".state/lists/receipts").iterdir()).read_bytes())
+    assert len(journal[-1]["receipts"]) == len(receipts["receipts"])
+    assert bench("history --verify").code == 0
+    assert bench("history numpy").out.startswith("numpy-feedstock/gpu-large at lists\n")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409, 500, 503])

@@ -13,6 +13,7 @@ import pytest
 from roots import Ran, Runner, write_root
 
 from cf_infra import credentials
+from cf_infra.journal_file import Journal
 from cf_infra.model import Credential
 
 GIVEN = "env CF_TEST_GIVEN"
@@ -166,6 +167,11 @@ def test_revoked_now_and_again(world: World) -> None:
     assert world.vault.read_text() not in (first, second)
     kept = sorted((world.root / ".state" / "other" / "receipts").glob("*-revoked.json"))
     assert kept and json.loads(kept[-1].read_text())["revoked"][0]["credential"] == "other/hook"
+    told = Journal(world.root / ".state" / "other", print).read().events
+    own = [(e["event"], e["generations"]) for e in told if e["event"].startswith("revok")]
+    gone = ([str(world.number)], [f"{world.number}.1"])
+    assert own == [("revoking", gone[0]), ("revoked", gone[0]), ("revoking", gone[1]), ("revoked", gone[1])]
+    assert told[-1]["replaced_by"] == f"{world.number}.2"
 
 
 def test_a_revocation_that_failed_goes_on(world: World) -> None:

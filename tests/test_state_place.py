@@ -20,6 +20,7 @@ from cf_infra.complaints import Complaints
 from cf_infra.deployment import Deployment, InventoryFile, save_inventory
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.events import Problem
+from cf_infra.journal_file import Journal
 from cf_infra.mask import Masker
 from cf_infra.model import State, StateKind
 from cf_infra.project import Folder
@@ -94,6 +95,8 @@ def two(tmp_path: Path, s3: S3) -> tuple[Machine, Machine]:
         ("terraform.tfstate.tflock", False),
         ("terraform.tfstate.backup", False),
         ("inventory.json.unsent", False),
+        ("journal.jsonl", True),
+        ("journal.head.json", False),
         (".shared.json", False),
         ("../other/inventory.json", False),
         ("receipts/../../x", False),
@@ -104,11 +107,11 @@ def two(tmp_path: Path, s3: S3) -> tuple[Machine, Machine]:
 )
 def test_what_is_shared(name: str, shared: bool) -> None:
     assert is_shared("lab", name) is shared
-    assert not is_shared("", name)
+    assert not is_shared("", name) or name == "journal.jsonl"
 
 
-def test_at_the_top_only_the_sealed_key_is_shared() -> None:
-    assert is_shared("", "recovery.age") and is_shared("", "recovery.json")
+def test_at_the_top_only_the_sealed_key_and_the_journal_are_shared() -> None:
+    assert is_shared("", "recovery.age") and is_shared("", "recovery.json") and is_shared("", "journal.jsonl")
     assert not is_shared("", "sandbox.key")
 
 
@@ -401,3 +404,81 @@ def test_what_opentofu_says_of_a_bucket_is_told(tmp_path: Path, words: str, code
     problem = Problem("error", "Failed to save state", f"failed to upload state: operation error S3: {words}")
     told = Complaints(tmp_path, tmp_path, Masker()).diagnose(problem)
     assert told.code == code and words[:20] in told.detail and (told.hint or code == "tofu-failed")
+
+
+# --- the journal
+
+
+def journal_of(machine: Machine) -> Journal:
+    return Journal(machine.root / ".state" / "lab", machine.said.append)
+
+
+def note(machine: Machine, generation: str) -> None:
+    journal_of(machine).note("proven", credential="cirun", generation=generation)
+
+
+def generations(machine: Machine) -> list[str]:
+    found = journal_of(machine).read()
+    assert found.why == "" and found.torn == b""
+    return [event["generation"] for event in found.events if event["event"] == "proven"]
+
+
+def test_journals_that_two_machines_wrote_at_once_become_one(two: tuple[Machine, Machine], s3: S3) -> None:
+    first, second = two
+    note(first, "1")
+    first.send()
+    assert second.fetch() == [] and generations(second) == ["1"]
+    note(first, "2")
+    note(second, "3")
+    first.send()
+    with pytest.raises(Failure) as raised:
+        second.send()
+    assert raised.value.diagnostics[0].code == "state-conflict"
+    assert second.fetch() == [], "nothing is put aside"
+    assert generations(second) == ["1", "2", "3"]
+    second.send()
+    assert first.fetch() == [] and generations(first) == ["1", "2", "3"]
+    note(first, "4")
+    assert generations(first) == ["1", "2", "3", "4"]
+
+
+def test_a_plan_sends_no_journal_and_an_apply_does(two: tuple[Machine, Machine], s3: S3) -> None:
+    """A plan with a login that only reads writes a line here, and the next fetch must not try to send it."""
+    first, second = two
+    note(first, "1")
+    first.fetch()
+    assert second.fetch() == [] and not journal_of(second).read().events
+    first.send()
+    assert second.fetch() == [] and generations(second) == ["1"]
+
+
+def test_a_journal_that_was_cut_in_the_bucket_is_found_here(two: tuple[Machine, Machine], s3: S3) -> None:
+    first, second = two
+    note(first, "1")
+    first.send()
+    second.fetch()
+    short = first.file("journal.jsonl").read_bytes()
+    note(first, "2")
+    first.send()
+    second.fetch()
+    first.file("journal.jsonl").write_bytes(short)
+    first.send()
+    second.fetch()
+    assert "it had 3 lines, and has 2" in journal_of(second).read().why
+    with pytest.raises(Failure) as raised:
+        note(second, "3")
+    assert raised.value.diagnostics[0].code == "broken-journal"
+
+
+def test_a_broken_one_is_not_joined_but_put_aside(two: tuple[Machine, Machine], s3: S3) -> None:
+    first, second = two
+    note(first, "1")
+    first.send()
+    second.fetch()
+    note(first, "2")
+    first.send()
+    own = second.file("journal.jsonl")
+    own.write_bytes(own.read_bytes().replace(b"cirun", b"Cirun"))
+    assert [d.code for d in second.fetch()] == ["state-aside"]
+    assert b"Cirun" in second.file("journal.jsonl.unsent").read_bytes()
+    assert generations(second) == ["1", "2"]

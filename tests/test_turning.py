@@ -12,6 +12,7 @@ import pytest
 from cf_infra import credentials, ledger, turning
 from cf_infra.credentials import UNKNOWN, History
 from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.journal_file import JOURNAL, Journal
 from cf_infra.keys import Ring
 from cf_infra.material import Material
 from cf_infra.model import Credential, CredentialKind
@@ -162,6 +163,24 @@ def test_killed_at_each_step_the_next_run_ends_as_if_nothing_had_happened(
     place.kill = ""
     assert place.turn(day(when)) == []
     assert place.has["vault"].generation == place.live(day(when))[-1] == place.proven()[-1]
+
+
+def test_the_journal_has_the_moments_and_no_value(place: Place) -> None:
+    """Delivered and proven; then one that does not work, and the one before it delivered again."""
+    place.turn(day(0))
+    place.broken.add(str(NUMBER + 1))
+    place.turn(day(10))
+    first, second = str(NUMBER), str(NUMBER + 1)
+    told = Journal(place.state, print).read().events[1:]
+    assert [(e["event"], e["generation"]) for e in told] == [
+        ("delivered", first),
+        ("proven", first),
+        ("delivered", second),
+        ("not-working", second),
+        ("delivered", first),
+    ]
+    assert {e["credential"] for e in told} == {"drone"} and told[0]["sink"] == "vault"
+    assert b"secret" not in (place.state / JOURNAL).read_bytes()
 
 
 def test_a_sink_that_refuses_leaves_the_old_one(place: Place) -> None:
