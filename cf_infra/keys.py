@@ -87,7 +87,10 @@ class Ring:
             return self.previous
         others = "" if self.previous is None else f" and {fingerprint(self.previous)}"
         detail = f"A key of fingerprint {noted} is needed; those at hand have {self.fingerprint}{others}."
-        hint = "name where that key lies in settings.yaml, under `state.previous`, until nothing needs it any more"
+        hint = (
+            "the key file or command of this state: is it the right one? After a change of the key, name where the\n"
+            "one before lies in settings.yaml, under `state.previous`, until nothing needs it any more"
+        )
         raise Failure(Diagnostic("no-key", detail=detail, hint=hint))
 
 

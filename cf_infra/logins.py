@@ -58,7 +58,8 @@ class Logins:
         for name, history in known.items():
             if name in self.declared:
                 known[name] = credentials.forgotten(history, self._needed(name, history))
-        ledger.save(self.deployment.state, known)
+        if known:
+            ledger.save(self.deployment.state, known)
 
     def _needed(self, name: str, history: History) -> list[str]:
         if self.declared[name].source is not None:

@@ -51,12 +51,10 @@ def configuration(github: Standin, **resources: Any) -> dict[str, Any]:
             "backend": {"local": {}},
             "required_providers": {"github": {"source": PROVIDER, "version": ">= 6.11.1, < 7.0.0"}},
         },
-        "variable": {"github_token": {"type": "string", "sensitive": True}},
         "provider": {
             "github": {
                 "base_url": f"{github.url}/",
                 "owner": ORG,
-                "token": "${var.github_token}",
                 "write_delay_ms": 1,
             }
         },
@@ -69,7 +67,7 @@ class Run:
 
     def __init__(self, place: Place, github: Standin) -> None:
         self.place, self.github = place, github
-        self.tofu = place.tofu(env={"TF_VAR_github_token": TOKEN})
+        self.tofu = place.tofu(env={"GITHUB_TOKEN": TOKEN})
 
     def plan(self, **resources: Any) -> dict[str, list[str]]:
         """What a plan would do, by address."""

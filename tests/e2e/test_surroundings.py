@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from scene import Done, Scene, clone_without_tools, playing
 
+from tests.leaks import WATCH
+
 PLAIN, DISK = "plain", "disk"
 OLD_TOFU = """#!/bin/sh
 echo '{"terraform_version": "1.6.3", "platform": "linux_amd64", "provider_selections": {}}'
@@ -53,7 +55,7 @@ def failing(scene: Scene, *arguments: str, **more: str | None) -> Done:
 def clouds_yaml(scene: Scene, name: str, change: tuple[str, str]) -> str:
     """A clouds.yaml of the user's own: the sandbox under another name, with something changed."""
     text = scene.lab.clouds_yaml.read_text().replace("  sandbox:\n", f"  {name}:\n", 1).replace(*change)
-    path = scene.base / f"{name}.yaml"
+    path = WATCH.holds(scene.base / f"{name}.yaml")
     path.write_text(text)
     return str(path)
 
@@ -148,7 +150,7 @@ def commands(scene: Scene, there: str, argv: list[str]) -> None:
 def keys_of_a_state(scene: Scene) -> None:
     whole = scene.key.read_bytes()
     scene.key.write_text("fedcba9876543210" * 4 + "\n")
-    refused(failing(scene), "wrong-key", "fingerprint")
+    refused(failing(scene), "no-key", "fingerprint", "is it the right one?")
     scene.key.write_bytes(whole)
     scene.key.chmod(0o640)
     refused(failing(scene), "bad-key", "mode 640", "chmod 600")
