@@ -334,6 +334,17 @@ def test_a_ledger_that_is_damaged_stops_everything(place: Place) -> None:
     assert caught.value.diagnostics[0].code == "unreadable"
 
 
+def test_a_ledger_of_another_stack_is_not_taken(place: Place, tmp_path: Path) -> None:
+    place.turn(day(0))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ledger.NAME).write_bytes((place.state / ledger.NAME).read_bytes())
+    with pytest.raises(Failure) as caught:
+        ledger.load(other)
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "foreign-state" and f"`{place.state.name}`" in (fault.detail or "")
+
+
 def test_nothing_of_a_value_is_in_its_name_or_its_mark(place: Place) -> None:
     material = place.material("7")
     assert "secret of" not in repr(material) and material.hidden() == ["secret of 7"]

@@ -325,7 +325,7 @@ def delivered_list(scene: Scene) -> str:
 
 
 def then_the_pool_goes_and_credentials_turn(scene: Scene) -> None:
-    """Much later: the pool has nobody left, and both logins are of the next period; the old ones go after the overlap."""
+    """Much later: the pool has nobody left, and both logins turn; the old ones go after the overlap."""
     before = scene.ids(LIFE)
     delivered = scene.state(LIFE) / "delivered"
     old = {path.name: json.loads(path.read_text()) for path in delivered.glob("*.json")}
