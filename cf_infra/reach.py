@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cf_infra.diagnostics import Path
 from cf_infra.model import Inventory, Settings, Stack
@@ -43,11 +42,11 @@ def _has(logins: Iterable[str], who: str) -> bool:
 
 def _keys(settings: Settings, who: str) -> Iterator[Reach]:
     """Whoever has the master key can read every state, and derive what comes from it."""
-    state: Any = settings.state
-    if _has(getattr(state, "holders", ()), who):
+    state = settings.state
+    if _has(state.holders, who):
         end = "make a new master key, then:\ncf-infra state rekey\ncf-infra revoke-now --stack STACK, for each stack"
         yield Reach("the master key of all states", "settings.yaml", ("state", "holders"), end)
-    for index, one in enumerate(getattr(state, "recovery", ())):
+    for index, one in enumerate(state.recovery):
         if _has(one.holders, who):
             end = "take it out of `state.recovery`, then:\ncf-infra state rekey\ncf-infra state seal"
             path = ("state", "recovery", index)
@@ -55,7 +54,7 @@ def _keys(settings: Settings, who: str) -> Iterator[Reach]:
 
 
 def _credentials(inventory: Inventory, who: str) -> Iterator[Reach]:
-    sinks: Mapping[str, Any] = inventory.settings.all_sinks
+    sinks = inventory.settings.all_sinks
     for stack_name, stack in inventory.stacks.items():
         for name, credential in stack.credentials.items():
             address = f"{stack_name}/{name}"

@@ -24,6 +24,10 @@ grants:
     "settings.yaml": """
 version: 1
 operators: [bob, MALLORY]
+state:
+  holders: [Mallory, bob]
+  recovery:
+    - {name: safe, recipient: age1n7zzgnpvrp8laqfx6ktr0xhfhcy3kfdfhpx9rmg6ds4egm4e5dwsv9x0ks, holders: [mallory]}
 sinks:
   vault: {kind: command, command: [op, item, edit], holders: [mallory]}
   other: {kind: command, command: [op, item, edit], holders: [bob]}
@@ -50,7 +54,11 @@ def inventory() -> Inventory:
 
 def test_everything_that_somebody_can_reach_most_dangerous_first() -> None:
     found = [(row.what, row.file, row.credential) for row in reach.reach(inventory(), "MALLORY")]
-    assert found == [
+    assert found[:2] == [
+        ("the master key of all states", "settings.yaml", None),
+        ("the recovery key `safe`", "settings.yaml", None),
+    ]
+    assert found[2:] == [
         ("lab/robot (can read it in vault)", "stacks/lab.yaml", "lab/robot"),
         ("lab/given (makes it)", "stacks/lab.yaml", "lab/given"),
         ("plan and apply", "settings.yaml", None),
