@@ -56,7 +56,7 @@ test: setup ## Everything that has to pass: lint, types, all tests
 	@$(python) -m coverage json -q -o - --include=$(files) | $(python) tests/core_coverage.py 95
 	@CF_INFRA_TEST_ALL=1 $(pytest) -m sandbox --cov --cov-append --cov-report=term-missing:skip-covered
 
-check-fast: setup ## The same without clouds and providers: under two minutes
+check-fast: setup ## The same without clouds and providers: two and a half minutes
 	@$(MAKE) --no-print-directory lint types
 	@$(pytest) -n 2 -m "not sandbox"
 
