@@ -387,6 +387,10 @@ CODES: dict[str, Code] = {
         "More than credentials would change",
         "`rotate` and `revoke-now` change credentials and nothing else; the rest wants a plan that people read.",
     ),
+    "not-applied": _error(
+        "Stack was never applied",
+        "`rotate` and `revoke-now` turn what an apply has made; there is nothing yet.",
+    ),
     "unknown-credential": _error(
         "Credential does not exist", "No stack file declares a credential of this name."
     ),

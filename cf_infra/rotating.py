@@ -104,7 +104,7 @@ def having_credentials(folder: Folder, options: Options, say: Say) -> dict[str, 
 
 def _not_applied(name: str) -> Diagnostic:
     detail = f"Nothing of `{name}` was ever applied, so it has no credentials to turn."
-    return Diagnostic("no-plan", detail=detail, hint=f"cf-infra plan {name} && cf-infra apply {name}")
+    return Diagnostic("not-applied", detail=detail, hint=f"cf-infra plan {name} && cf-infra apply {name}")
 
 
 def turn(folder: Folder, deployment: Deployment, say: Say) -> Turned:
