@@ -223,7 +223,7 @@ def _ended_text(ended: Ended) -> str:
     if ended.login_refused_at is not None:
         lines.append(f"  a login with the old one is refused   {ended.login_refused_at}")
     if ended.token_seconds is not None:
-        lines.append(f"  a token of it that was there before was refused after {ended.token_seconds:.0f} s")
+        lines.append(f"  a token of it that was there before was refused within {ended.token_seconds:.1f} s")
     lines += [f"  deleted: {name}" for name in ended.terminated]
     lines += [f"  still running: {name}" for name in ended.running]
     lines += [f"  by hand: {step}" for step in ended.manual]
@@ -262,7 +262,8 @@ class _Revocation:
                 old.use()
             self.say("retiring the old one")
             self._turn()
-            ended = [self._ended(name, gone[name], olds) for name in self.names]
+            since = time.monotonic()
+            ended = [self._ended(name, gone[name], olds, since) for name in self.names]
         self._save(ended)
         for one in ended:
             replaced = None if one.replaced_by == NOTHING_YET else one.replaced_by
@@ -302,11 +303,11 @@ class _Revocation:
             if logs_in and material.generation in gone.get(material.name, ()):
                 yield material, run.login
 
-    def _ended(self, name: str, withdrawn: list[str], olds: list[_Old]) -> Ended:
+    def _ended(self, name: str, withdrawn: list[str], olds: list[_Old], since: float) -> Ended:
         history = ledger.load(self.deployment.state).get(name, UNKNOWN)
         declared = self.folder.inventory.stacks[self.deployment.stack].credentials[name]
         mine = [old for old in olds if old.material.name == name]
-        waited = [old.until_refused(self.say) for old in mine]
+        waited = [old.until_refused(self.say, since) for old in mine]
         seconds = [s for s in waited if s is not None]
         users = {old.user for old in mine}
         jobs = [j for j in _jobs(self.folder, self.deployment, self.say) if j.user in users]
@@ -368,8 +369,8 @@ class _Old:
         if self._connection is not None:
             openstack.token_works(self._connection)
 
-    def until_refused(self, say: Say) -> float | None:
-        """Seconds until its token was refused everywhere; None if it did not work at the beginning.
+    def until_refused(self, say: Say, since: float) -> float | None:
+        """Seconds from `since` until its token was seen to be refused; None if it did not work at the beginning.
 
         Raises Failure("still-there") if a new login works, or the token never ends.
         """
@@ -381,19 +382,18 @@ class _Old:
                 raise
         else:
             raise Failure(self._still("a login with it works"))
-        return self._token_ends(say) if self._connection is not None else None
+        return self._token_ends(say, since) if self._connection is not None else None
 
-    def _token_ends(self, say: Say) -> float:
-        begun = time.monotonic()
+    def _token_ends(self, say: Say, since: float) -> float:
         while openstack.token_works(self._connection):
-            waited = time.monotonic() - begun
+            waited = time.monotonic() - since
             if waited > TOKEN_LASTS:
                 raise Failure(self._still(f"a token of it works after {waited:.0f} s"))
             say(
                 f"a token of {self.material.name}/{self.material.generation} still works, waiting for its end"
             )
             time.sleep(1.0 if waited < 10 else 5.0)
-        return time.monotonic() - begun
+        return time.monotonic() - since
 
     def _still(self, what: str) -> Diagnostic:
         name = f"{self.material.owner}/{self.material.name}"
