@@ -21,9 +21,9 @@ from pydantic import TypeAdapter
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from cf_infra.compile import compile_stack  # noqa: E402
-from cf_infra.files import read_tree  # noqa: E402
-from cf_infra.resolve import ResolvedStack  # noqa: E402
+from cf_infra.compile import compile_stack
+from cf_infra.files import read_tree
+from cf_infra.resolve import ResolvedStack
 
 
 def main() -> None:

@@ -17,12 +17,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-import orjson  # noqa: E402
+import orjson
 
-from benchmarks.roots import STACK, TODAY  # noqa: E402
-from cf_infra import access, credentials, ledger, logins, project  # noqa: E402
-from cf_infra.diagnostics import has_errors  # noqa: E402
-from cf_infra.files import read_root  # noqa: E402
+from benchmarks.roots import STACK, TODAY
+from cf_infra import access, credentials, ledger, logins, project
+from cf_infra.diagnostics import has_errors
+from cf_infra.files import read_root
 
 
 def check_only(root: Path) -> Callable[[], None]:

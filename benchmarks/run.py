@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from benchmarks import applying, audits, benches, install, table  # noqa: E402
-from benchmarks.measure import BenchError, NotHere, say  # noqa: E402
-from tools.talk import end_on_sigterm  # noqa: E402
+from benchmarks import applying, audits, benches, install, table
+from benchmarks.measure import BenchError, NotHere, say
+from tools.talk import end_on_sigterm
 
 BENCHES: Mapping[str, Callable[[benches.Bench], list[table.Row]]] = {
     "help": benches.help_text,

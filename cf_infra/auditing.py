@@ -32,7 +32,7 @@ from cf_infra.access import AccessList, access_text, read_access
 from cf_infra.audit import audit
 from cf_infra.cirun import Cirun
 from cf_infra.declared import Declared
-from cf_infra.deployment import STATE, Deployment, load_inventory, now
+from cf_infra.deployment import STATE, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors, nearest, some
 from cf_infra.files import read_regular, write
 from cf_infra.findings import KINDS, Finding
@@ -211,11 +211,8 @@ class _Look:
         folder, options = self.folder, self.options
         for name, stack in folder.inventory.stacks.items():
             if stack.credentials and (not options.stacks or name in options.stacks):
-                deployment = (
-                    kinds.deployment(options.root, name, stack, folder.inventory.settings, options.clouds)
-                    if kinds.is_deployed(stack)
-                    else Deployment(options.root, name, "", own=True)
-                )
+                settings = folder.inventory.settings
+                deployment = kinds.deployment(options.root, name, stack, settings, options.clouds)
                 known = ledger.load(deployment.state)
                 self.credentials[name] = credential_report.rows(name, stack, folder.today, known)
 

@@ -102,7 +102,7 @@ def boot(material: Material, flavor: str, image: str, network: str, say: Say, lo
         say(f"booting {name} ({flavor}, {image})")
         try:
             server = tenant.compute.create_server(name=name, metadata=marks, **wanted)
-            _wait(tenant, server.id)
+            cloud.wait_until_active(tenant, server.id, "server", ACTIVE_WITHIN)
         finally:
             # By name: it may have been made although its answer was lost.
             for left in list(tenant.compute.servers(details=False, name=f"^{re.escape(name)}$")):
@@ -115,20 +115,6 @@ def _found(found: Any, what: str, name: str) -> str:
     if found is None:
         raise Failure(Diagnostic("cloud-refused", detail=f"The tenant does not see the {what} `{name}`."))
     return str(found.id)
-
-
-def _wait(tenant: Connection, server_id: str) -> None:
-    end = time.monotonic() + ACTIVE_WITHIN
-    while time.monotonic() < end:
-        seen = cloud.server_by_id(tenant, server_id)
-        if seen is not None and seen.status == "ACTIVE":
-            return
-        if seen is None or seen.status == "ERROR":
-            why = (seen.fault if seen is not None else "") or "it is gone"
-            raise Failure(Diagnostic("server-fault", detail=f"The server did not start: {why}."))
-        time.sleep(0.5)
-    detail = f"The server was not ACTIVE after {ACTIVE_WITHIN:.0f} s."
-    raise Failure(Diagnostic("server-fault", detail=detail))
 
 
 # ------------------------------------------------------------------------------------------------ S3 and AWS

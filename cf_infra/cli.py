@@ -30,6 +30,7 @@ from cf_infra.cli_options import (
     Root,
     Stacks,
     Today,
+    sound,
 )
 from cf_infra.cli_options import day_of as _day
 from cf_infra.cli_owners import codeowners
@@ -147,7 +148,7 @@ def compile_(
     folder = project.read(root, _day(today))
     console.diagnostics(folder.diagnostics)
     console.stop_on_errors()
-    names = project.write_build(folder)
+    names = project.write_build(project.with_ledgers(folder))
     console.result({"files": names}, f"{len(names)} files in {root / 'build'}")
     console.finish()
 
@@ -315,9 +316,7 @@ def _holders(console: Console, root: Path, today: date, stacks: list[str] | None
 
     if live:
         raise Failure(Diagnostic("usage", detail="--keys asks no cloud: it says what the files say."))
-    folder = project.read(root, today)
-    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
-    console.stop_on_errors()
+    folder = sound(console, root, today)
     project.chosen(folder.inventory.stacks, stacks)
     held = holders.holders(folder.inventory, stacks or ())
     text = holders.markdown(held) if console.form is Format.MARKDOWN else holders.terminal(held)
@@ -363,7 +362,7 @@ def state_move(
     from cf_infra import state_place
 
     console = Console(form, quiet, no_color)
-    moved = state_place.move(_read(console, root), console.progress)
+    moved = state_place.move(sound(console, root, today_utc()), console.progress)
     told = "".join(f"{name}: moved; the old file is kept as terraform.tfstate.moved\n" for name in moved)
     console.result({"moved": moved}, told.rstrip() or "There was none to move.")
     console.finish()
@@ -389,7 +388,7 @@ def state_rekey(
     from cf_infra import rekeying
 
     console = Console(form, quiet, no_color)
-    done = rekeying.rekey(_read(console, root), stacks or (), console.progress)
+    done = rekeying.rekey(sound(console, root, today_utc()), stacks or (), console.progress)
     console.diagnostics(done.diagnostics)
     rows = [{"stack": name, "state": outcome} for name, outcome in done.stacks.items()]
     console.result({"stacks": rows, "left": done.left}, rekeying.text(done))
@@ -416,7 +415,7 @@ def state_seal(
     from cf_infra import sealing
 
     console = Console(form, quiet, no_color)
-    done = sealing.seal(_read(console, root), console.progress)
+    done = sealing.seal(sound(console, root, today_utc()), console.progress)
     told = "sealed" if done.fresh else "was sealed already"
     console.result(
         {"sealed_for": done.names, "fresh": done.fresh},
@@ -450,22 +449,12 @@ def state_recover(
     from cf_infra import sealing
 
     console = Console(form, quiet, no_color)
-    folder = _read(console, root)
+    folder = sound(console, root, today_utc())
     done = sealing.recover(folder, _identity(identity), to, console.progress)
     told = [f"{path}: {'written' if path in done.written else 'has it already'}" for path in done.files]
     files = [{"file": str(path), "written": path in done.written} for path in done.files]
     console.result({"files": files}, "\n".join([*told, *([done.previous] if done.previous else [])]))
     console.finish()
-
-
-def _read(console: Console, root: Path) -> Any:
-    """A root folder without errors; its warnings are for `check`."""
-    from cf_infra import project
-
-    folder = project.read(root, today_utc())
-    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
-    console.stop_on_errors()
-    return folder
 
 
 def _identity(file: Path) -> bytes:
@@ -494,12 +483,10 @@ def export_access(
     Example:
       cf-infra export access > .access.yml
     """
-    from cf_infra import access, project
+    from cf_infra import access
 
     console = Console(form, quiet, no_color)
-    folder = project.read(root, _day(today))
-    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
-    console.stop_on_errors()
+    folder = sound(console, root, _day(today))
     exported = access.export_access(folder.resolved(), folder.inventory)
     console.result({"access": exported.model_dump(mode="json")}, access.access_text(exported))
     console.finish()
@@ -532,9 +519,7 @@ def sandbox_up(
     from cf_infra import lab, project
 
     console = Console(form, quiet, no_color)
-    folder = project.read(root, today_utc())
-    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
-    console.stop_on_errors()
+    folder = sound(console, root, today_utc())
     chosen = project.chosen(folder.inventory.stacks, stacks)
     endpoints = lab.up(root, chosen, console.progress)
     console.result({"auth_url": endpoints.auth_url}, f"The sandbox runs: {endpoints.auth_url}")
@@ -594,12 +579,10 @@ def sandbox_job(
     """
     from dataclasses import asdict
 
-    from cf_infra import job, lab, project
+    from cf_infra import job, lab
 
     console = Console(form, quiet, no_color)
-    folder = project.read(root, today_utc())
-    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
-    console.stop_on_errors()
+    folder = sound(console, root, today_utc())
     done = job.run(root, folder.inventory.stacks, feedstock, resource, lab.state_dir(root), console.progress)
     console.result(
         {"job": asdict(done)},

@@ -1,14 +1,17 @@
-"""Options that many commands have, each with one name, one meaning and one help text."""
+"""What many commands share: options, each with one name, one meaning and one help text, and how they begin."""
 
 from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cf_infra.console import Format, today_utc
+from cf_infra.console import Console, Format, today_utc
+
+if TYPE_CHECKING:
+    from cf_infra.project import Folder
 
 Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="The folder with grants.yaml and stacks/.")]
 Today = Annotated[
@@ -50,3 +53,13 @@ def day_of(text: str | None, option: str = "--today") -> date:
     if day is None or day.isoformat() != text:
         raise typer.BadParameter(f"{text!r} is no day; write YYYY-MM-DD.", param_hint=option)
     return day
+
+
+def sound(console: Console, root: Path, day: date) -> Folder:
+    """A root folder without errors, which end the command here; its warnings are for `check`."""
+    from cf_infra import project
+
+    folder = project.read(root, day)
+    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
+    console.stop_on_errors()
+    return folder

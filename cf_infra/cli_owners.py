@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cf_infra.cli_options import Form, NoColor, Quiet, Root, Today, day_of
+from cf_infra.cli_options import Form, NoColor, Quiet, Root, Today, day_of, sound
 from cf_infra.console import Console, Format
 from cf_infra.diagnostics import Failure
 
@@ -26,9 +26,7 @@ def codeowners(
     from cf_infra import project
 
     console = Console(form, quiet, no_color)
-    folder = project.read(root, day_of(today))
-    console.diagnostics([d for d in folder.diagnostics if d.severity == "error"])
-    console.stop_on_errors()
+    folder = sound(console, root, day_of(today))
     try:
         text = owners.codeowners(folder.inventory)
     except Failure as failure:

@@ -17,7 +17,7 @@ from cf_infra.plan import Part, Parts
 
 FILE = "github_repository_file"
 GROUP = "github_actions_runner_group"
-SECRET = "github_actions_organization_secret_repositories"  # noqa: S105
+SECRET = "github_actions_organization_secret_repositories"
 VARIABLE = "github_actions_organization_variable"
 APP = "github_app_installation_repository"
 SORTS = {GROUP: "runner group", SECRET: "secret", VARIABLE: "variable"}

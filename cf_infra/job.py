@@ -150,7 +150,8 @@ def _boot(
             name=name, flavor_id=flavor.id, image_id=image.id, networks=[{"uuid": network.id}]
         )
     try:
-        _wait(tenant, server.id)
+        free = "see what is free:\ncf-infra status"
+        openstack.wait_until_active(tenant, server.id, "machine", LIMIT, free)
         seen = openstack.server_by_id(admin, server.id)
         gpus = openstack.gpus_of(admin, server.id)
         say(f"ACTIVE; Nova attached {', '.join(gpus) if gpus else 'no GPU'}")
@@ -166,17 +167,3 @@ def _seen(found: Any, what: str, label: str) -> Any:
         raise Failure(Diagnostic("cloud-refused", detail=f"The tenant does not see the {what} of `{label}`.",
                                  hint="see what an apply would mend:\ncf-infra plan"))  # fmt: skip
     return found
-
-
-def _wait(tenant: Connection, server_id: str) -> None:
-    end = time.monotonic() + LIMIT
-    while time.monotonic() < end:
-        seen = openstack.server_by_id(tenant, server_id)
-        if seen is not None and seen.status == "ACTIVE":
-            return
-        if seen is None or seen.status == "ERROR":
-            why = seen.fault if seen is not None else "it is gone"
-            raise Failure(Diagnostic("server-fault", detail=f"The machine did not start: {why}.",
-                                     hint="see what is free:\ncf-infra status"))  # fmt: skip
-        time.sleep(0.3)
-    raise Failure(Diagnostic("server-fault", detail=f"The machine was not ACTIVE after {LIMIT:.0f} s."))

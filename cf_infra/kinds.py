@@ -42,7 +42,12 @@ def own_cloud(stack: Stack, settings: Settings) -> str:
 def deployment(
     root: Path, name: str, stack: Stack, settings: Settings, others: Mapping[str, str]
 ) -> Deployment:
-    """A stack on its own cloud, or on the one that `others` names for it. Raises Failure("usage")."""
+    """A stack on its own cloud, or on the one that `others` names for it; one that provisions nothing is nowhere.
+
+    Raises Failure("usage").
+    """
+    if not is_deployed(stack):
+        return Deployment(root, name, "", own=True)
     own = own_cloud(stack, settings)
     cloud = others.get(name, own)
     if cloud != own and stack.kind is not Kind.OPENSTACK:

@@ -387,12 +387,12 @@ class CredentialKind(StrEnum):
 
     APPLICATION_CREDENTIAL = "application_credential"
     USER = "user"
-    DRONE_RPC_SECRET = "drone_rpc_secret"  # noqa: S105
-    DRONE_TOKEN = "drone_token"  # noqa: S105
-    SECRET = "secret"  # noqa: S105
+    DRONE_RPC_SECRET = "drone_rpc_secret"
+    DRONE_TOKEN = "drone_token"
+    SECRET = "secret"
     SSH_KEY = "ssh_key"
     GITHUB_APP_KEY = "github_app_key"
-    GITHUB_TOKEN = "github_token"  # noqa: S105
+    GITHUB_TOKEN = "github_token"
     S3_KEY = "s3_key"
     AWS_ACCESS_KEY = "aws_access_key"
     AWS_ROLE = "aws_role"
@@ -589,7 +589,7 @@ class GithubLogin(Frozen):
     """Where GitHub's REST API is, and where its token comes from: a variable, or a command that prints it."""
 
     api: ApiUrl = "https://api.github.com"
-    token: Variable = "env GITHUB_TOKEN"  # noqa: S105
+    token: Variable = "env GITHUB_TOKEN"
     token_command: Annotated[list[Line], Field(min_length=1)] | None = None
 
 
@@ -622,7 +622,7 @@ class DroneSecretSink(_Sink):
     namespace: Repository
     name: Repository | None = None
     field: FieldName | None = None
-    token: Variable = "env DRONE_TOKEN"  # noqa: S105
+    token: Variable = "env DRONE_TOKEN"
     pull_requests: bool = False
 
 

@@ -300,6 +300,22 @@ def server_by_id(connection: Connection, server_id: str) -> Server | None:
         return None
 
 
+def wait_until_active(
+    connection: Connection, server_id: str, what: str, within: float, hint: str = ""
+) -> None:
+    """Wait until a server runs; `what` it is called in a message. Raises Failure("server-fault") with Nova's reason."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        seen = server_by_id(connection, server_id)
+        if seen is not None and seen.status == "ACTIVE":
+            return
+        if seen is None or seen.status == "ERROR":
+            why = (seen.fault or "Nova gives no reason") if seen is not None else "it is gone"
+            raise Failure(Diagnostic("server-fault", detail=f"The {what} did not start: {why}.", hint=hint))
+        time.sleep(0.3)
+    raise Failure(Diagnostic("server-fault", detail=f"The {what} was not ACTIVE after {within:.0f} s."))
+
+
 def delete_server(connection: Connection, server_id: str) -> None:
     """Delete a server and wait until it is gone. Raises Failure if it is still there after two minutes."""
     connection.compute.delete_server(server_id, ignore_missing=True)

@@ -63,7 +63,7 @@ class Folder:
 
 def read(root: Path, today: date, maintainers: Maintainers | None = None) -> Folder:
     """Read, parse and check a folder. Raises Failure only for files that cannot be read at all."""
-    return with_ledgers(from_files(root, read_root(root), today, maintainers))
+    return from_files(root, read_root(root), today, maintainers)
 
 
 def with_ledgers(folder: Folder) -> Folder:

@@ -85,11 +85,7 @@ def having_credentials(folder: Folder, options: Options, say: Say) -> dict[str, 
     found = {}
     for name, stack in project.chosen(folder.inventory.stacks, list(named) or None).items():
         settings = folder.inventory.settings
-        deployment = (
-            kinds.deployment(options.root, name, stack, settings, options.clouds)
-            if kinds.is_deployed(stack)
-            else Deployment(options.root, name, "", own=True)
-        )
+        deployment = kinds.deployment(options.root, name, stack, settings, options.clouds)
         if not stack.credentials:
             if name in named:
                 say(f"{name}: has no credentials")
@@ -113,8 +109,8 @@ def turn(folder: Folder, deployment: Deployment, say: Say) -> Turned:
     if not kinds.is_deployed(stack):
         with state_place.sharing(folder, deployment, say):
             return _turned_alone(folder, deployment, say)
-    saved = _planned(deploy.prepare(folder, deployment, say))
-    run = deploy.prepare(replace(folder, clock=saved.made), deployment, say)
+    run = deploy.prepare(folder, deployment, say)
+    saved = _planned(run)
     deploy.verify(run, saved)
     applied = deploy.apply_stack(run, saved)
     return Turned(deployment, applied.receipts, applied.diagnostics)

@@ -186,14 +186,15 @@ def recover(folder: Folder, identities: bytes, to: Path | None, say: Say) -> Rec
     _ensure_fits(folder, [key for key in opened if key is not None])
     current, previous = opened
     sources = deploy.shared_key_sources(folder.inventory.settings.state)
-    if to is None and not isinstance(sources.current, keys.KeyFile):
+    target = sources.current.path if to is None and isinstance(sources.current, keys.KeyFile) else to
+    if target is None:
         detail = (
             "settings.yaml takes the key from a command, so there is no file that it could be written to."
         )
         hint = "have it written to a file, and put it from there where the command finds it:\n"
         hint += "cf-infra state recover --to FILE --identity FILE"
         raise Failure(Diagnostic("usage", detail=detail, hint=hint))
-    wanted = [(to or sources.current.path, current)]  # type: ignore[union-attr]
+    wanted = [(target, current)]
     left = ""
     if previous is not None and isinstance(sources.previous, keys.KeyFile):
         wanted.append((sources.previous.path, previous))

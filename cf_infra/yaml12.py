@@ -22,7 +22,7 @@ from cf_infra.diagnostics import Diagnostic, Path, printable
 
 LIMIT_GRANTS = 45_000_000
 LIMIT_OTHER = 1_000_000
-SECRET = "secret-in-stack"  # noqa: S105
+SECRET = "secret-in-stack"
 SECRETS = frozenset({SECRET, "secret-in-settings"})
 """The codes whose line is never shown."""
 AS_WRITTEN = "\0"

@@ -17,12 +17,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from feedstock_world import World, between_stand_ins  # noqa: E402
-from roots import Ran  # noqa: E402
-from stage import expect  # noqa: E402
+from feedstock_world import World, between_stand_ins
+from roots import Ran
+from stage import expect
 
-from cf_infra import tofu  # noqa: E402
-from cf_infra.feedstock import BUILD_CONFIG  # noqa: E402
+from cf_infra import tofu
+from cf_infra.feedstock import BUILD_CONFIG
 
 REQUEST = "action: cirun\nfeedstocks:\n  - numpy\nresources:\n  - cirun-gpu-large\n"
 ALL = 99

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
 from tests.github import State
 from tests.github.call import Answer
-from tests.github.server import Listener
+from tests.github.server import Listener, Listening
 from tests.github.service import Request
 from tests.github.state import Issue, Pull, Repository
 from tests.leaks import WATCH
@@ -45,7 +44,7 @@ class CirunState:
     broken: set[str] = field(default_factory=set)
 
 
-class CirunStandin:
+class CirunStandin(Listening):
     """Cirun, listening on a free port of 127.0.0.1."""
 
     def __init__(self, state: CirunState | None = None) -> None:
@@ -64,15 +63,9 @@ class CirunStandin:
         """The variables that lead Cirun's client, and ours, here."""
         return {"CIRUN_API_ENDPOINT": self.url, "CIRUN_API_KEY": self.state.key}
 
-    def __enter__(self) -> Self:
-        self._listener.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.stop()
-        if kind is None and self.violations:
+    def check(self) -> None:
+        """Raise AssertionError if anything was not as Cirun's client has it."""
+        if self.violations:
             raise AssertionError("not as Cirun's client has it:\n" + "\n".join(self.violations))
 
     def _answer(self, request: Request) -> tuple[Answer, float]:

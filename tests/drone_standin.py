@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.github.call import Answer
-from tests.github.server import Listener
+from tests.github.server import Listener, Listening
 from tests.github.service import Request
 
 
-class DroneStandin:
+class DroneStandin(Listening):
     """One admin's token, the RPC secret and the secrets of namespaces."""
 
     def __init__(self) -> None:
@@ -30,16 +29,8 @@ class DroneStandin:
     def url(self) -> str:
         return self._listener.url
 
-    def __enter__(self) -> Self:
-        self._listener.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.stop()
-        if kind is None:
-            assert self._failures == []
+    def check(self) -> None:
+        assert self._failures == []
 
     def _answer(self, request: Request) -> tuple[Answer, float]:
         self.log.append(f"{request.method} {request.target}")

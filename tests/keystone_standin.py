@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.github.call import Answer
-from tests.github.server import Listener
+from tests.github.server import Listener, Listening
 from tests.github.service import Request
 
 
-class KeystoneStandin:
+class KeystoneStandin(Listening):
     """Knows users by name and password, and application credentials by id and secret."""
 
     def __init__(self) -> None:
@@ -29,16 +28,8 @@ class KeystoneStandin:
     def auth_url(self) -> str:
         return f"{self._listener.url}/identity/v3"
 
-    def __enter__(self) -> Self:
-        self._listener.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.stop()
-        if kind is None:
-            assert self._failures == []
+    def check(self) -> None:
+        assert self._failures == []
 
     def _answer(self, request: Request) -> tuple[Answer, float]:
         return self._done(request), self.delay

@@ -30,6 +30,14 @@ def tool_or_skip() -> Tool:
         pytest.skip(f"OpenTofu is not there: {failure}. Run `make setup`.")
 
 
+def tool_with_github() -> Tool:
+    """The same, where the provider integrations/github was built as well."""
+    tool = tool_or_skip()
+    if "github" not in tool.locks:
+        pytest.skip("NOT TESTED: the provider integrations/github was not built. Run `make setup`.")
+    return tool
+
+
 class Place:
     """A root with one stack `s`: build/s, .state/s and a key outside of it."""
 

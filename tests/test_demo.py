@@ -7,14 +7,13 @@ import sys
 
 import pytest
 from feedstock_world import TOKEN
-from real_tofu import tool_or_skip
+from real_tofu import tool_with_github
 from roots import PROJECT
 
 
 @pytest.mark.sandbox  # no OpenStack, but some runs of OpenTofu
 def test_from_a_request_to_a_runner_and_back_is_shown() -> None:
-    if "github" not in tool_or_skip().locks:
-        pytest.skip("The provider integrations/github was not built. Run `make setup`.")
+    tool_with_github()
     ran = subprocess.run(
         [sys.executable, PROJECT / "demo" / "access.py"], capture_output=True, text=True, timeout=120
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_tofu import tool_or_skip
+from real_tofu import tool_with_github
 from roots import Runner, write_root
 
 from cf_infra import deploy, keys, record
@@ -136,9 +136,7 @@ class World:
 def world(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
-    tool = tool_or_skip()
-    if "github" not in tool.locks:
-        pytest.skip("The provider integrations/github was not built. Run `make setup`.")
+    tool_with_github()
     state = State(ORG)
     state.add_member("operator", owner=True)
     state.add_token(TOKEN, "operator", scopes=["repo", "admin:org"])

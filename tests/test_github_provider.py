@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_tofu import Place, tool_or_skip
+from real_tofu import Place, tool_with_github
 
 from cf_infra.tofu import TofuFailure
 from tests.github import Repository, Standin, State
@@ -33,9 +33,7 @@ def github() -> Iterator[Standin]:
 
 @pytest.fixture
 def place(tmp_path: Path, github: Standin) -> Iterator[Place]:
-    tool = tool_or_skip()
-    if "github" not in tool.locks:
-        pytest.skip("the github provider is not there: run `make setup`")
+    tool = tool_with_github()
     made = Place(tmp_path, tool)
     made.tool = tool.with_provider("github")
     yield made

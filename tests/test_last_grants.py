@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from feedstock_world import LISTS, ORG, STACK, World, entry
-from real_tofu import tool_or_skip
+from real_tofu import tool_with_github
 from roots import write_root
 from test_activation import world
 
@@ -242,8 +242,7 @@ def test_a_fault_in_between_is_kept_for_what_was_not_done(
 def test_an_apply_that_cirun_does_not_answer_fails_and_the_next_one_converges(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "github" not in tool_or_skip().locks:
-        pytest.skip("The provider integrations/github was not built. Run `make setup`.")
+    tool_with_github()
     monkeypatch.setattr(rest, "BACKOFF", (0.0,))
     monkeypatch.setenv("CF_INFRA_KEY_FILE", world.key())
     world.github.state.add_repository("scipy-feedstock")
@@ -299,8 +298,7 @@ def test_an_apply_that_cirun_does_not_answer_fails_and_the_next_one_converges(
 @pytest.mark.sandbox  # no OpenStack, but some runs of OpenTofu
 def test_cirun_does_not_wait_for_people_to_merge(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the list goes by pull request it opens the way until somebody merges; Cirun shuts it at once."""
-    if "github" not in tool_or_skip().locks:
-        pytest.skip("The provider integrations/github was not built. Run `make setup`.")
+    tool_with_github()
     monkeypatch.setenv("CF_INFRA_KEY_FILE", world.key())
     world.cirun.state.repositories[NUMPY] = True
 

@@ -25,7 +25,7 @@ import orjson
 import pytest
 import yaml
 from feedstock_world import DAY, LISTS, STACK, TOKEN, entry
-from real_tofu import tool_or_skip
+from real_tofu import tool_with_github
 from roots import PROJECT, Ran, Runner, write_root
 from test_activation import command
 from test_cli import COMMANDS
@@ -441,9 +441,7 @@ class Bench:
 def bench(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Bench]:
-    tool = tool_or_skip()
-    if "github" not in tool.locks:
-        pytest.skip("NOT TESTED: the provider integrations/github was not built. Run `make setup`.")
+    tool_with_github()
     state = State("conda-forge")
     state.add_member("operator", owner=True)
     state.add_token(TOKEN, "operator", scopes=["repo", "admin:org"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from feedstock_world import CONFIG_BEFORE, DAY, LABEL, LISTS, ORG, TOKEN, World, entry
-from real_tofu import tool_or_skip
+from real_tofu import tool_with_github
 from roots import write_root
 from test_activation import world
 from test_explain import inert
@@ -239,8 +239,7 @@ def lists(world: World) -> list[bytes | None]:
 @pytest.mark.sandbox  # no OpenStack, but some thirty runs of OpenTofu
 def test_from_a_request_to_a_runner_and_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who knows the format of requests only; through the real OpenTofu and its provider."""
-    if "github" not in tool_or_skip().locks:
-        pytest.skip("The provider integrations/github was not built. Run `make setup`.")
+    tool_with_github()
     monkeypatch.setenv("CF_INFRA_KEY_FILE", world.key())
     request = world.root.parent / "request.yml"
     known = ["--requested-by", "alice", "--reason", "CUDA tests", "--request", "https://example.org/1"]

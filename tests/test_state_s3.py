@@ -14,7 +14,7 @@ from typing import Any
 
 import pyrage
 import pytest
-from real_tofu import tool_or_skip
+from real_tofu import tool_with_github
 from roots import Runner, write_root
 from s3_standin import BUCKET, S3, log_in, serving
 from test_github_kind import ACCESS, ACCOUNT, DAY, ORG, SETTINGS, TOKEN, entry, grants
@@ -79,9 +79,7 @@ class World:
 def world(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
-    tool = tool_or_skip()
-    if "github" not in tool.locks:
-        pytest.skip("The provider integrations/github was not built. Run `make setup`.")
+    tool_with_github()
     state = State(ORG)
     state.add_member("operator", owner=True)
     state.add_token(TOKEN, "operator", scopes=["repo", "admin:org"])

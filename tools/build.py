@@ -29,11 +29,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from tools.cache import building, cache_folder, describe, discard, is_whole  # noqa: E402
-from tools.find import Go, Tofu, find_go, tofu_environment, tofu_on_path  # noqa: E402
-from tools.gobuild import TAIL_LINES, built, tool_digest  # noqa: E402
-from tools.recipes import CONSTRAINTS, CORE, REGISTRY_HOSTS, SET_RECIPE, TOOLS, Tool  # noqa: E402
-from tools.talk import SetupError, end_on_sigterm, from_os_error, say  # noqa: E402
+from tools.cache import building, cache_folder, describe, discard, is_whole
+from tools.find import Go, Tofu, find_go, tofu_environment, tofu_on_path
+from tools.gobuild import TAIL_LINES, built, tool_digest
+from tools.recipes import CONSTRAINTS, CORE, REGISTRY_HOSTS, SET_RECIPE, TOOLS, Tool
+from tools.talk import SetupError, end_on_sigterm, from_os_error, say
 
 POINTER = ROOT / ".tools" / "current.json"
 

@@ -21,12 +21,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-import typer.main  # noqa: E402
+import typer.main
 
-from cf_infra.cli import app  # noqa: E402
-from cf_infra.codes import CODES  # noqa: E402
-from cf_infra.findings import KINDS  # noqa: E402
-from tools import history  # noqa: E402
+from cf_infra.cli import app
+from cf_infra.codes import CODES
+from cf_infra.findings import KINDS
+from tools import history
 
 #: Columns of the help texts: what fits into a page without a scroll bar, whatever terminal writes it.
 WIDTH = 96

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from tools.talk import SetupError, end_on_sigterm, from_os_error, say  # noqa: E402
+from tools.talk import SetupError, end_on_sigterm, from_os_error, say
 
 #: Raise it when the way of making the environment changes.
 RECIPE = 1

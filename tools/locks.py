@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from tools.build import read_pointer  # noqa: E402
-from tools.talk import say  # noqa: E402
+from tools.build import read_pointer
+from tools.talk import say
 
 LOCKS = ROOT / "locks"
 HEAD = """\

@@ -23,8 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from tools.environment import python_of_clone  # noqa: E402
-from tools.talk import end_on_sigterm, say  # noqa: E402
+from tools.environment import python_of_clone
+from tools.talk import end_on_sigterm, say
 
 #: A part that says nothing for so long is shown to be still running.
 SILENCE_SECONDS = 15

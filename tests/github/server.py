@@ -51,17 +51,14 @@ class Listener:
         self._thread.join()
 
 
-class Standin(Service):
-    """GitHub, listening."""
+class Listening:
+    """A stand-in as a context: it listens inside, and says in the end what was not as it should be."""
 
-    def __init__(self, state: State | None = None, port: int = 0) -> None:
-        super().__init__(state or State())
-        self._listener = Listener(self.answer, self.violations.append, PREFIX, port)
+    _listener: Listener
 
-    @property
-    def url(self) -> str:
-        """The address, without a slash at its end; the API is right below it, and below /api/v3."""
-        return self._listener.url
+    def check(self) -> None:
+        """Raise AssertionError if anything went wrong in it."""
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._listener.start()
@@ -73,6 +70,19 @@ class Standin(Service):
         self._listener.stop()
         if kind is None:
             self.check()
+
+
+class Standin(Service, Listening):
+    """GitHub, listening."""
+
+    def __init__(self, state: State | None = None, port: int = 0) -> None:
+        super().__init__(state or State())
+        self._listener = Listener(self.answer, self.violations.append, PREFIX, port)
+
+    @property
+    def url(self) -> str:
+        """The address, without a slash at its end; the API is right below it, and below /api/v3."""
+        return self._listener.url
 
 
 class _Server(ThreadingHTTPServer):
