@@ -42,7 +42,7 @@ core := access admin_requests answer asked audit audit_cirun audit_credentials a
         difference difference_report edit explain feedstock feedstock_yaml findings github_files github_parts had holders \
         journal lastmile making model names observed orphans parse people plan reach report resolve rule rules_capacity \
         rules_credentials rules_github rules_grants rules_people rules_settings rules_stacks selection side steps_grant steps_offer \
-        steps_people yaml12
+        steps_people terminal yaml12
 comma := ,
 empty :=
 space := $(empty) $(empty)

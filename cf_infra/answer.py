@@ -7,35 +7,35 @@ what is to be copied stands in fenced blocks.
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator
 
 from cf_infra.chain import INFERRED, Explanation, Outcome, Remedy, Step, quote
 from cf_infra.diagnostics import printable
 from cf_infra.parse import GRANTS
+from cf_infra.terminal import wrapped
 
-WIDTH = 80
 _SIGNS = {Outcome.YES: "yes", Outcome.NO: "NO", Outcome.UNKNOWN: "?"}
 _MARGIN = " " * 21
 
 
 def terminal(found: Explanation) -> str:
     """The answer as text."""
-    lines = [*_wrapped("", _verdict(found)), ""]
+    lines = [*wrapped(_verdict(found), "", ""), ""]
     for step in found.chain:
-        lines += _wrapped(f"  {_SIGNS[step.outcome]:<4} {step.step:<13} ", step.why)
+        head = f"  {_SIGNS[step.outcome]:<4} {step.step:<13} "
+        lines += wrapped(step.why, head, " " * len(head))
         lines += [f"{_MARGIN}{_place(step)}"] if step.file is not None else []
     for title, steps in _to_do(found):
         lines += ["", title]
         for step, remedy in steps:
-            lines += _wrapped("  ", f"{_head(step)}: {remedy.do}:")
+            lines += wrapped(f"{_head(step)}: {remedy.do}:", "  ", "  ")
             lines += [f"      {printable(line)}" for line in remedy.text.splitlines()]
     if found.lines:
         lines += ["", _for_the_feedstock(found)]
     for part in found.lines:
         lines += [f"  {part.file}", *(f"      {printable(line)}" for line in part.text.splitlines())]
     for remark in (*_remarks(found), INFERRED):
-        lines += ["", *_wrapped("", remark)]
+        lines += ["", *wrapped(remark, "", "")]
     return "\n".join(lines) + "\n"
 
 
@@ -104,18 +104,6 @@ def _remarks(found: Explanation) -> Iterator[str]:
     if found.unread:
         names = ", ".join(map(quote, found.unread))
         yield f"Not read, because of faults that this answer does not depend on: {names}."
-
-
-def _wrapped(first: str, text: str) -> list[str]:
-    # A name is never broken: it would not be found by searching for it.
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=" " * len(first),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def fenced(text: str, language: str) -> list[str]:

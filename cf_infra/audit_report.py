@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -11,8 +10,8 @@ from typing import Any
 from cf_infra.diagnostics import printable
 from cf_infra.findings import KINDS
 from cf_infra.report import block, code
+from cf_infra.terminal import WIDTH, wrapped
 
-WIDTH = 80
 SHOWN_AT_MOST = 200
 """Findings that Markdown shows: GitHub takes 65,536 characters in a comment."""
 Rows = Sequence[Mapping[str, Any]]
@@ -23,13 +22,13 @@ def terminal(findings: Rows, asked: Iterable[str]) -> str:
     lines: list[str] = []
     for where, rows in groupby(findings, key=lambda row: row["where"]):
         lines += [printable(where), *(line for row in rows for line in _finding(row)), ""]
-    return "\n".join([*lines, *_wrapped("", _counted(findings, asked))]) + "\n"
+    return "\n".join([*lines, *wrapped(_counted(findings, asked), "", "")]) + "\n"
 
 
 def _finding(row: Mapping[str, Any]) -> list[str]:
     lines = [f"  {row['kind']}  {printable(row['subject'])}"]
     since = f"Since {row['since'][:10]}. " if row["since"] else ""
-    lines += _wrapped("      ", printable(since + row["what"]))
+    lines += wrapped(printable(since + row["what"]), "      ", "      ")
     first, *rest = _commands(row["fix"]) or [""]
     return [*lines, f"      fix: {first}", *(f"           {line}" for line in rest)] if first else lines
 
@@ -76,14 +75,3 @@ def _counted(findings: Rows, asked: Iterable[str]) -> str:
     counts = Counter(row["kind"] for row in findings)
     told = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if kind in counts)
     return f"{len(findings)} finding{'' if len(findings) == 1 else 's'}: {told}. Looked at: {places}."
-
-
-def _wrapped(indent: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -22,7 +22,7 @@ from cf_infra.material import Material
 from cf_infra.model import CredentialKind
 from cf_infra.names import prefix
 from cf_infra.openstack import Login
-from cf_infra.rest import DIRECT, LOCAL, TIMEOUT, Say
+from cf_infra.rest import DIRECT, TIMEOUT, Say, is_local
 
 if TYPE_CHECKING:
     import requests
@@ -217,7 +217,7 @@ def _sent_signed(
 def _sent(method: str, address: str, body: bytes, headers: Mapping[str, str]) -> requests.Response:
     import requests
 
-    local = urlsplit(address).hostname in LOCAL
+    local = is_local(address)
     try:
         with requests.Session() as session:
             session.trust_env = not local

@@ -85,7 +85,7 @@ def plan(options: Options, say: Say) -> Outcome:
         deployment = ours.get(name) or gone[name]
         destroy = options.destroy or name in gone
         its = folder if name in ours else _with_old_stack(folder, deployment)
-        run = deploy.prepare(its, deployment, _prefixed(say, name))
+        run = deploy.prepare(its, deployment, waves.prefixed(say, name))
         others = frozenset(key for n, keys in lost.items() if n != name for key in keys)
         typed = frozenset(options.allowances)
         return deploy.plan_stack(run, deploy.Wish(allowances, others, options.refresh, destroy, typed))
@@ -223,10 +223,6 @@ def _plan_markdown(planned: deploy.Planned) -> str:
     return text + "".join(["\n", *steps] if steps else [])
 
 
-def _prefixed(say: Say, name: str) -> Say:
-    return lambda text: say(f"{name}: {text}")
-
-
 # ------------------------------------------------------------------------------------------------ apply
 
 
@@ -248,7 +244,9 @@ def apply(options: Options, say: Say) -> Outcome:
     folders = {name: _folder_of(project.with_ledgers(read(row.day)), row) for name, row in saved.items()}
     settings = next(iter(folders.values())).inventory.settings
 
-    whole = rollout.Rollout(saved, folders, lambda name: _prefixed(say, name), options.jobs or settings.jobs)
+    whole = rollout.Rollout(
+        saved, folders, lambda name: waves.prefixed(say, name), options.jobs or settings.jobs
+    )
     whole.run()
     done = whole.done
     rows = [

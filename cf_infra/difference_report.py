@@ -5,7 +5,6 @@ Made from the JSON form (Difference.as_json with what the two sides are called),
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -14,9 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 from cf_infra.diagnostics import MOST_NAMED, printable
 from cf_infra.difference import HOW, NEVER
 from cf_infra.report import code
+from cf_infra.terminal import WIDTH, wrapped
 
 JSON: TypeAlias = Mapping[str, Any]
-WIDTH = 80
 SHOWN_AT_MOST = 100
 """Rows of each part that Markdown shows; text and JSON have all."""
 SIGNS = {"added": "+", "changed": "~", "removed": "-"}
@@ -372,14 +371,4 @@ def _wrapped(first: str, text: str) -> tuple[str, ...]:
     whole = first + " ".join(text.split())
     if len(whole) <= WIDTH:
         return (whole.rstrip(),)
-    # A name is never broken: it would not be found by searching for it.
-    return tuple(
-        textwrap.wrap(
-            text,
-            WIDTH,
-            initial_indent=first,
-            subsequent_indent=" " * (len(first) + 2),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    )
+    return tuple(wrapped(text, first, " " * (len(first) + 2)))

@@ -13,8 +13,7 @@ from typing import Any
 from cf_infra.chain import quote
 from cf_infra.diagnostics import printable
 from cf_infra.journal import Event
-
-WIDTH = 80
+from cf_infra.terminal import WIDTH
 
 
 @dataclass(frozen=True)

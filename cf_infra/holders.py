@@ -14,11 +14,11 @@ from typing import Any
 from cf_infra.diagnostics import Diagnostic, Path, printable, some
 from cf_infra.model import EMBEDDED_SINKS, CredentialKind, Inventory, Stack
 from cf_infra.report import code
+from cf_infra.terminal import WIDTH
 
 ENOUGH = 2
 """So many people at least: one of them may be ill, on a journey, or gone."""
 SETTINGS = "settings.yaml"
-WIDTH = 80
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def rekey(folder: Folder, names: Sequence[str], say: Say) -> Rekeyed:
         return Rekeyed({})
 
     def one(name: str) -> str:
-        return _one(folder, chosen[name], tool, lambda text: say(f"{name}: {text}"))
+        return _one(folder, chosen[name], tool, waves.prefixed(say, name))
 
     done, failed, interrupted = waves.in_parallel(list(chosen), one, folder.inventory.settings.jobs)
     told = [fault for faults in failed.values() for fault in faults]

@@ -6,16 +6,16 @@ Made from the JSON form (PlanSummary.as_json), so that the three cannot disagree
 from __future__ import annotations
 
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from cf_infra.terminal import wrapped
 
 SYMBOLS = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "read": "<=", "forget": "forget"}
 """As OpenTofu draws them; `forget` is an error and is spelt out."""
 ORDER = ("forget", "delete", "replace", "update", "create", "read")
 """What is taken away comes first."""
-WIDTH = 80
 SHOWN_AT_MOST = 100
 """Lines of a long plan that Markdown shows: GitHub takes 65,536 characters in a comment."""
 
@@ -104,17 +104,7 @@ def _whose(item: Mapping[str, Any]) -> str:
 
 
 def _wrapped(first: str, text: str) -> list[str]:
-    if not text:
-        return []
-    # A name is never broken: it would not be found by searching for it.
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=" " * (len(first) + 2),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return wrapped(text, first, " " * (len(first) + 2))
 
 
 def code(text: str) -> str:

@@ -90,7 +90,7 @@ def revoke(options: Options, asked: Asked, agree: Callable[[str], None], say: Sa
     names = _targets(folder, asked, reached)
     everything = replace(options, names=sorted({stack for stack, _ in names}))
     places = rotating.having_credentials(folder, everything, say) if names else {}
-    jobs = {name: _jobs(folder, places[name], _prefixed(say, name)) for name in places}
+    jobs = {name: _jobs(folder, places[name], waves.prefixed(say, name)) for name in places}
     told = _listing(folder, asked, reached, names, places, jobs)
     if not names:
         return Outcome([], told, known=[])
@@ -98,8 +98,8 @@ def revoke(options: Options, asked: Asked, agree: Callable[[str], None], say: Sa
     by_stack = {stack: [n for s, n in names if s == stack] for stack in places}
 
     def one(stack: str) -> list[Ended]:
-        prefixed = _prefixed(say, stack)
-        return _Revocation(folder, places[stack], by_stack[stack], asked.terminate, prefixed).run()
+        its = waves.prefixed(say, stack)
+        return _Revocation(folder, places[stack], by_stack[stack], asked.terminate, its).run()
 
     done, failed, interrupted = waves.in_parallel(places, one, options.jobs or folder.inventory.settings.jobs)
     found = [d for faults in failed.values() for d in faults]
@@ -113,10 +113,6 @@ def revoke(options: Options, asked: Asked, agree: Callable[[str], None], say: Sa
     ]
     text = "\n".join(_ended_text(ended) for ends in done.values() for ended in ends)
     return Outcome(rows, text, project.placed(folder, found), interrupted=interrupted)
-
-
-def _prefixed(say: Say, name: str) -> Say:
-    return lambda text: say(f"{name}: {text}")
 
 
 # -------------------------------------------------------------------------------------------- what is meant

@@ -54,11 +54,9 @@ def rotate(options: Options, say: Say, boot: bool = False) -> Outcome:
     jobs = options.jobs or folder.inventory.settings.jobs
 
     def one(name: str) -> Turned:
-        def prefixed(text: str) -> None:
-            say(f"{name}: {text}")
-
-        turned = turn(folder, chosen[name], prefixed)
-        return _booted(folder, turned, prefixed) if boot and not has_errors(turned.diagnostics) else turned
+        its = waves.prefixed(say, name)
+        turned = turn(folder, chosen[name], its)
+        return _booted(folder, turned, its) if boot and not has_errors(turned.diagnostics) else turned
 
     done, failed, interrupted = waves.in_parallel(chosen, one, jobs)
     rows = [_row(folder, chosen[name], done.get(name)) for name in chosen]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from cf_infra.cirun import API, ENDPOINT
 from cf_infra.diagnostics import Diagnostic, Failure, nearest, some
@@ -22,7 +21,7 @@ from cf_infra.model import (
     Settings,
     SinkSettings,
 )
-from cf_infra.rest import LOCAL, Say
+from cf_infra.rest import Say, is_local
 from cf_infra.sink_command import ToCommand, run_command
 from cf_infra.sink_files import ToAge, ToDroneEnv, ToFile
 from cf_infra.sink_services import ToCirun, ToDrone, ToGithub
@@ -81,11 +80,11 @@ def _made(
 def _stays_here(found: SinkSettings, settings: Settings, environ: Mapping[str, str]) -> bool:
     match found:
         case CirunSink():
-            return _is_local(environ.get(ENDPOINT) or API)
+            return is_local(environ.get(ENDPOINT) or API)
         case GithubSecretSink():
-            return _is_local(settings.github.api)
+            return is_local(settings.github.api)
         case DroneSecretSink():
-            return _is_local(found.server)
+            return is_local(found.server)
         case AgeSink() | DroneEnvSink():
             # A relative file lies in the sandbox's own folder; another one is what real users read.
             return not Path(found.file or "").expanduser().is_absolute()
@@ -93,10 +92,6 @@ def _stays_here(found: SinkSettings, settings: Settings, environ: Mapping[str, s
             return False
         case FileSink():
             return True
-
-
-def _is_local(address: str) -> bool:
-    return urlsplit(address).hostname in LOCAL
 
 
 def _unknown(name: str, owner: str, settings: Settings) -> Diagnostic:

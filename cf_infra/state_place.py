@@ -57,10 +57,15 @@ _SHARED = frozenset(
 """All that is shared besides receipts: what is not named here stays on the machine, logins above all."""
 
 
+def _bucket_for(state: State, deployment: Deployment) -> Bucket | None:
+    """Where a deployment's state and what lies beside it are; None if that is on this machine."""
+    return None if store_of(state, deployment.cloud) is StateKind.LOCAL else bucket_of(state)
+
+
 def backend(state: State, deployment: Deployment) -> Path | dict[str, str]:
     """What `tofu init` is told: the file of a local state, or the settings of backend `s3`. None of it is secret."""
-    bucket = bucket_of(state)
-    if bucket is None or store_of(state, deployment.cloud) is StateKind.LOCAL:
+    bucket = _bucket_for(state, deployment)
+    if bucket is None:
         return deployment.state / STATE_FILE
     settings = {
         "bucket": bucket.name,
@@ -243,8 +248,8 @@ def _conflict(deployment: str, names: Iterable[str]) -> Diagnostic:
 def beside(folder: Folder, deployment: Deployment, say: Say) -> Beside | None:
     """The small files of a deployment; None where they lie on this machine only."""
     state = folder.inventory.settings.state
-    bucket = bucket_of(state)
-    if bucket is None or store_of(state, deployment.cloud) is StateKind.LOCAL:
+    bucket = _bucket_for(state, deployment)
+    if bucket is None:
         return None
     return Beside(folder.root, bucket, deployment.name, say)
 
@@ -324,8 +329,8 @@ def _deployment(folder: Folder, name: str) -> Deployment:
 
 def read_state(folder: Folder, deployment: Deployment) -> bytes:
     """A state as it lies there, encrypted. Raises Failure, OSError."""
-    bucket = bucket_of(folder.inventory.settings.state)
-    if bucket is None or store_of(folder.inventory.settings.state, deployment.cloud) is StateKind.LOCAL:
+    bucket = _bucket_for(folder.inventory.settings.state, deployment)
+    if bucket is None:
         return (deployment.state / STATE_FILE).read_bytes()
     content, _ = Store(bucket).get(bucket.key(deployment.name, STATE_FILE))
     return content

@@ -15,6 +15,11 @@ WAVES = {"openstack": 1, "aws": 1, "drone": 2, "app": 2, "github": 2, "cirun": 2
 """Machines first, then access; a kind's place in the order."""
 
 
+def prefixed(say: Callable[[str], None], name: str) -> Callable[[str], None]:
+    """As `say`, each line with the stack that it is about."""
+    return lambda text: say(f"{name}: {text}")
+
+
 def in_parallel(
     names: Iterable[str], work: Callable[[str], T], jobs: int
 ) -> tuple[dict[str, T], dict[str, list[Diagnostic]], bool]:
