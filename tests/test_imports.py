@@ -14,6 +14,7 @@ MODULES = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py
 # Lower ones first: a module imports only those that stand before it.
 CORE = [
     "codes",
+    "terminal",
     "diagnostics",
     "model",
     "yaml12",
