@@ -9,7 +9,7 @@ import pytest
 import yaml
 from test_sandbox import FOUR_GPUS, SEED, Sandbox, free_base_port, network
 
-from cf_infra import canary_cloud, openstack
+from cf_infra import openstack
 from cf_infra.canaries import boot_canary, canary, canary_of, prove_all
 from cf_infra.diagnostics import Failure, render
 from cf_infra.material import Material
@@ -112,12 +112,12 @@ def test_what_is_booted_is_deleted_whatever_happens(box: Sandbox, monkeypatch: p
             boot_canary(user(box), *wanted, told.append)
         assert why in caught.value.diagnostics[0].detail
 
-    def interrupted(tenant: object, server_id: str) -> None:
+    def interrupted(tenant: object, server_id: str, what: str, within: float) -> None:
         made.append(server_id)
         raise KeyboardInterrupt
 
     made: list[str] = []
-    monkeypatch.setattr(canary_cloud, "_wait", interrupted)
+    monkeypatch.setattr(openstack, "wait_until_active", interrupted)
     with pytest.raises(KeyboardInterrupt):
         boot_canary(user(box), "ci_16", IMAGE, "ci", told.append)
     assert len(made) == 1
