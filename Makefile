@@ -56,9 +56,9 @@ test: setup ## Everything that has to pass: lint, types, all tests
 	@$(python) -m coverage json -q -o - --include=$(files) | $(python) tests/core_coverage.py 95
 	@CF_INFRA_TEST_ALL=1 $(pytest) -m sandbox --cov --cov-append --cov-report=term-missing:skip-covered
 
-check-fast: setup ## The same without clouds and providers: two and a half minutes
+check-fast: setup ## Lint, types, and the tests that run no other program: for the daily loop
 	@$(MAKE) --no-print-directory lint types
-	@$(pytest) -n 2 -m "not sandbox"
+	@$(pytest) -n 2 -m "not sandbox and not programs"
 
 lint: setup ## Lint and formatting
 	@$(call timed,lint,$(python) -m ruff check --quiet . && $(python) -m ruff format --check --quiet .)

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 refused or failed, 2 differences (--detailed-exitcode), 64
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
@@ -922,6 +923,12 @@ def _behind_the_command(arguments: list[str]) -> list[str]:
     return rest + moved if rest else moved
 
 
+@functools.cache
+def _commands() -> Any:
+    """All commands, made once: it takes longer than most of what tests ask of one."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: list[str]) -> int:
     """The exit code of one command."""
     arguments = _behind_the_command(arguments)
@@ -931,7 +938,7 @@ def run(arguments: list[str]) -> int:
     )
     try:
         # Its `main` would end the process with its own codes and texts, and take Ctrl-C for itself.
-        command: Any = typer.main.get_command(app)
+        command = _commands()
         with command.make_context("cf-infra", arguments) as context:
             command.invoke(context)
         return 0

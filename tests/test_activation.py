@@ -16,6 +16,8 @@ from cf_infra.journal_file import Journal
 from cf_infra.lastmile import BRANCH
 from tests.leaks import WATCH
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def world(

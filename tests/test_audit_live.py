@@ -20,6 +20,8 @@ from tests.cirun_standin import CirunStandin, CirunState
 from tests.github import Standin, State
 from tests.github.state import RunnerGroup
 
+pytestmark = pytest.mark.programs
+
 Plant = Callable[[World], None]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -150,3 +152,29 @@ def test_the_guard_sees_what_it_must() -> None:
     own, others = imports(bad)
     assert own == {"tofu"}
     assert {other.split(".")[0] for other in others} <= OUTSIDE
+
+
+def _replaced(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Module and name of what a test has replaced in cf_infra."""
+    own, _ = imports(tree)
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func) == "monkeypatch.setattr"):
+            continue
+        target, *rest = node.args
+        if isinstance(target, ast.Name) and target.id in own and isinstance(rest[0], ast.Constant):
+            yield target.id, str(rest[0].value)
+        elif isinstance(target, ast.Constant) and str(target.value).startswith("cf_infra."):
+            module, _, name = str(target.value).removeprefix("cf_infra.").partition(".")
+            yield module, name
+
+
+def test_what_tests_replace_is_there() -> None:
+    """Those that need a cloud as well: they are run too seldom to find it out by themselves."""
+    found = [
+        (path.name, module, name)
+        for path in sorted(Path(__file__).resolve().parent.rglob("*.py"))
+        for module, name in _replaced(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert len(found) > 20, "the guard sees them"
+    missing = [row for row in found if not hasattr(importlib.import_module(f"cf_infra.{row[1]}"), row[2])]
+    assert not missing

@@ -54,6 +54,8 @@ from tests.leaks import (
     told,
 )
 
+pytestmark = pytest.mark.programs
+
 ODD = "s3cr+t/ä <&>'\"%\\ of a t€st?~"
 """A secret that each way of writing changes."""
 

@@ -14,6 +14,8 @@ from test_explain import inert
 from cf_infra.feedstock import BUILD_CONFIG, CONFIG
 from tests.github.state import Issue
 
+pytestmark = pytest.mark.programs
+
 __all__ = ["world"]
 
 

@@ -23,6 +23,8 @@ from cf_infra.record import head
 from cf_infra.rest import token_from_command
 from tests.leaks import WATCH
 
+pytestmark = pytest.mark.programs
+
 NEW, OLD = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 for _key in (NEW, OLD):
     WATCH.is_public(_key)

@@ -26,6 +26,8 @@ from cf_infra.model import State, StateKind
 from cf_infra.project import Folder
 from cf_infra.state_place import fetch_all, is_shared
 
+pytestmark = pytest.mark.programs
+
 STACK = b"version: 1\nkind: openstack\nrights: member\ncloud: somewhere\ndonor: {name: Somebody}\n"
 TODAY = datetime(2026, 6, 1, tzinfo=UTC).date()
 

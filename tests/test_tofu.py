@@ -33,6 +33,8 @@ from cf_infra.process import NOTICES
 from cf_infra.tofu import Event, Interrupted, Tofu, TofuFailure, Tool, child_environment, find, interrupt_all
 from tests.leaks import WATCH
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture(scope="session")
 def tool() -> Tool:

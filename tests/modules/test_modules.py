@@ -22,6 +22,8 @@ from module_root import (
     values_file,
 )
 
+pytestmark = pytest.mark.programs
+
 CONFIGURATIONS = ["admin", "member", "github", "app", *(f"examples-{name}" for name in PROVIDERS)]
 
 
