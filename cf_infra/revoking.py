@@ -89,9 +89,13 @@ def revoke(options: Options, asked: Asked, agree: Callable[[str], None], say: Sa
     reached = reach.reach(folder.inventory, asked.person) if asked.person is not None else []
     names = _targets(folder, asked, reached)
     everything = replace(options, names=sorted({stack for stack, _ in names}))
-    places = rotating.having_credentials(folder, everything, say) if names else {}
+    by_name = asked.person is None
+    places = rotating.having_credentials(folder, everything, say, must=by_name) if names else {}
+    never = sorted({stack for stack, _ in names} - places.keys())
+    names = [pair for pair in names if pair[0] in places]
     jobs = {name: _jobs(folder, places[name], waves.prefixed(say, name)) for name in places}
     told = _listing(folder, asked, reached, names, places, jobs)
+    told += "".join(f"nothing of {name} was ever applied, so there is nothing to replace\n" for name in never)
     if not names:
         return Outcome([], told, known=[])
     agree(told)

@@ -77,8 +77,13 @@ def read(options: Options, say: Say) -> Folder:
     return folder
 
 
-def having_credentials(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
-    """Where the credentials of each chosen stack are, by its name. Raises Failure."""
+def having_credentials(
+    folder: Folder, options: Options, say: Say, must: bool = True
+) -> dict[str, Deployment]:
+    """Where the credentials of each chosen stack are, by its name.
+
+    Raises Failure; if they `must` have some, also for a stack that is named and was never applied.
+    """
     named: Sequence[str] = [*options.names, *options.clouds]
     found = {}
     for name, stack in project.chosen(folder.inventory.stacks, list(named) or None).items():
@@ -88,7 +93,7 @@ def having_credentials(folder: Folder, options: Options, say: Say) -> dict[str, 
             if name in named:
                 say(f"{name}: has no credentials")
         elif kinds.is_deployed(stack) and load_inventory(deployment.state) is None:
-            if name in named:
+            if must and name in named:
                 raise Failure(_not_applied(name))
             say(f"{name}: not applied yet")
         else:

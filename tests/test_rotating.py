@@ -1,4 +1,4 @@
-"""`rotate`, `revoke-now` and `status` of credentials that no cloud makes; tests/e2e/test_turning.py has the others."""
+"""`rotate`, `revoke-now` and `status` of credentials that no cloud makes; tests/e2e/test_rotation.py has the others."""
 
 from __future__ import annotations
 
@@ -245,6 +245,20 @@ def test_a_stack_that_was_never_applied_or_has_none(world: World) -> None:
     ran = world("rotate", "access")
     assert ran.code == 1 and "cf-infra plan access && cf-infra apply access" in ran.err
     assert world("rotate").code == 0, "unnamed, it is passed over in words"
+
+
+def test_what_a_person_reaches_in_a_stack_that_was_never_applied_is_passed_over(world: World) -> None:
+    with_one = STACK + "credentials: {hook: {kind: secret, deliver: [file], source: env CF_TEST_ACCESS}}\n"
+    write_root(world.root, {"stacks/access.yaml": with_one.encode()})
+    world("rotate", "other")
+    first = world.vault.read_text()
+    ran = world("revoke-now", "--person", "eve", "--yes")
+    assert ran.code == 0 and world.vault.read_text() != first
+    ran = world("revoke-now", "--person", "carol", "--yes")
+    assert ran.code == 0 and "access/hook (makes it)" in ran.err and "other/given: " in ran.out
+    assert "nothing of access was ever applied, so there is nothing to replace" in ran.err
+    ran = world("revoke-now", "--stack", "access", "--yes")
+    assert ran.code == 1 and "error[not-applied]" in ran.err, "asked for by name, it is a mistake"
 
 
 def test_a_damaged_ledger_stops_and_says_so(world: World) -> None:
