@@ -532,6 +532,10 @@ class Github:
         """The open pull request from a branch into the default branch; None if there is none."""
         return self._open_pull(repository, branch, self._default_branch(repository))
 
+    def open_pulls(self, repository: str) -> list[Pull]:
+        """All open pull requests. Raises Failure("not-at-github") if there is no such repository."""
+        return self._must(self._list(Pull, f"{self._repo(repository)}/pulls?state=open"), repository)
+
     def close_pull(self, repository: str, number: int) -> None:
         """Close a pull request; its branch stays."""
         self._send("PATCH", f"{self._repo(repository)}/pulls/{number}", {"state": "closed"})
