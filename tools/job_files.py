@@ -37,16 +37,12 @@ def put(environ: Mapping[str, str]) -> None:
             continue
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            with path.open("x", opener=_for_us_alone) as file:
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
                 file.write(f"{value}\n")
         except FileExistsError:
             if path.is_symlink() or path.read_text(encoding="utf-8").strip() != value:
                 raise _in_the_way(name, path) from None
         say(f"{name}: in a file of its own")
-
-
-def _for_us_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _in_the_way(name: str, path: Path) -> SetupError:
