@@ -16,7 +16,7 @@ from cf_infra.side import GIVEN
 
 JSON: TypeAlias = Mapping[str, Any]
 KINDS = (
-    "error", "refused", "unknown", "forget", "destroy", "replace", "grants", "people", "budget", "full", "capacity",
+    "error", "refused", "unknown", "forget", "destroy", "replace", "entry", "grants", "people", "budget", "full", "capacity",
 )  # fmt: skip
 """Kinds of danger, the worst first; `capacity` tells what is left where less is left, and is no danger by itself."""
 TAKES = {"forget": "forget", "delete": "destroy", "replace": "replace"}
@@ -39,7 +39,8 @@ def review(
     """The value.
 
     `diff`: what `cf-infra diff` prints, without its diagnostics; None where faults keep the two sides from being
-    compared. `plans`: rows of what `cf-infra plan` prints; `unplanned`: `{stack, why}`. `asked`: was any cloud asked?
+    compared. `plans`: rows of what `cf-infra plan` prints; `unplanned`: `{stack, why}`, and
+    `provisions: False` where a plan could tell nothing. `asked`: was any cloud asked?
     `approvals`: rows `{what | stack, needed, given, missing, by, why}`; None: no rule was looked at.
     """
     stacks = [*map(_planned, plans), *map(_not_planned, unplanned)]
@@ -73,6 +74,7 @@ def _planned(row: JSON) -> dict[str, Any]:
     return {
         "stack": row["stack"],
         "planned": True,
+        "provisions": True,
         "why": "",
         **counts,
         "unknown": shown["unknown"],
@@ -90,7 +92,18 @@ def _planned(row: JSON) -> dict[str, Any]:
 
 def _not_planned(row: JSON) -> dict[str, Any]:
     empty = _planned({"stack": row["stack"]})
-    return {**empty, "planned": False, "why": str(row.get("why") or "nobody said why")[:LONGEST]}
+    provisions = row.get("provisions", True)
+    return {
+        **empty,
+        "planned": False,
+        "provisions": provisions,
+        "why": str(row.get("why") or "nobody said why")[:LONGEST],
+    }
+
+
+def is_missing(row: JSON) -> bool:
+    """Has the stack something to plan, and no plan?"""
+    return not row["planned"] and bool(row["provisions"])
 
 
 def _action(item: JSON) -> str:
@@ -111,10 +124,18 @@ def _of_plans(stacks: Sequence[JSON]) -> Iterator[dict[str, Any]]:
     for row in stacks:
         visible = [item for item in row["items"] if not report.is_internal(item)]
         for action, kind in (*TAKES.items(), ("unknown", "unknown")):
-            things = ((i["address"], _said(i)) for i in visible if _action(i) == action)
-            yield from _danger(kind, row["stack"], things)
+            hit = [item for item in visible if _action(item) == action]
+            whole = [item for item in hit if kind != "destroy" or not _is_entry(item)]
+            yield from _danger(kind, row["stack"], ((i["address"], _said(i)) for i in whole))
+        gone = [item for item in visible if _action(item) == "delete" and _is_entry(item)]
+        yield from _danger("entry", row["stack"], ((i["address"], _said(i)) for i in gone))
         told = [(one.get("code", "refused"), str(one.get("detail", ""))[:LONGEST]) for one in row["refusals"]]
         yield from _danger("refused", row["stack"], told or [("refused", "")] * row["refused"])
+
+
+def _is_entry(item: JSON) -> bool:
+    """Is it one entry of a list, which goes while the list stays? See plan.Part."""
+    return "#" in item["address"]
 
 
 def _said(item: JSON) -> str:
@@ -212,7 +233,7 @@ def _count(value: JSON, kind: str) -> int:
 def _acts(value: JSON) -> bool:
     """Does any plan do anything, or is anything not known?"""
     acting = (*COUNTED, "unknown", "import")
-    return any(not row["planned"] or any(row[name] for name in acting) for row in value["stacks"]) or bool(
+    return any(is_missing(row) or any(row[name] for name in acting) for row in value["stacks"]) or bool(
         value["diff"] and any(value["diff"]["effects"].values())
     )
 
@@ -319,6 +340,8 @@ def _taking(value: JSON) -> Iterator[str]:
     for kind, word in (("replace", "REPLACES"), ("forget", "FORGETS")):
         if count := _count(value, kind):
             yield f"{word} {_number(count, 'thing')}"
+    if count := _count(value, "entry"):
+        yield f"takes {_number(count, 'entry', 'entries')} out of lists"
 
 
 def _money(diff: JSON | None) -> str:
@@ -340,7 +363,7 @@ def _warnings(value: JSON) -> Iterator[str]:
         yield f"does {_number(count, 'thing')} of a kind NOT KNOWN here"
     if count := sum(row["refused"] for row in value["stacks"]):
         yield f"LIMITS REFUSE {_number(count, 'stack')}"
-    if count := sum(not row["planned"] for row in value["stacks"]):
+    if count := sum(is_missing(row) for row in value["stacks"]):
         yield f"{_number(count, 'stack')} NOT PLANNED"
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from cf_infra import compact, difference_report, report
 from cf_infra.diagnostics import printable
 from cf_infra.report import block
+from cf_infra.review import is_missing
 from cf_infra.terminal import WIDTH, wrapped
 
 JSON: TypeAlias = Mapping[str, Any]
@@ -29,13 +30,14 @@ WORDS = {
     "forget": "Forgets, and leaves running",
     "destroy": "Destroys",
     "replace": "Replaces (destroys, then makes anew)",
+    "entry": "Takes out of lists",
     "grants": "Lose access",
     "people": "People who lose something",
     "budget": "Over the donor's budget",
     "full": "Hosts without room",
     "capacity": "Room left on hosts",
 }
-PLANNED = ("unknown", "forget", "destroy", "replace")
+PLANNED = ("unknown", "forget", "destroy", "replace", "entry")
 """Kinds whose names are addresses of OpenTofu."""
 
 
@@ -240,13 +242,17 @@ def _table(data: JSON, step: Step) -> list[str]:
 
 
 def _table_row(row: JSON) -> str:
-    counts = [f"{row[name]:,}" if row["planned"] else "?" for name in COLUMNS]
+    counts = [_cell(row, name) for name in COLUMNS]
     return f"| {code(row['stack'])} | {' | '.join(counts)} | {_remark(row, code)} |"
+
+
+def _cell(row: JSON, name: str) -> str:
+    return f"{row[name]:,}" if row["planned"] else "?" if is_missing(row) else "-"
 
 
 def _remark(row: JSON, quoted: Any) -> str:
     if not row["planned"]:
-        return f"not planned: {quoted(row['why'])}"
+        return f"{'NOT PLANNED' if is_missing(row) else 'nothing to plan'}: {quoted(row['why'])}"
     told = ["REFUSED"] if row["refused"] else []
     told += [f"{row['import']:,} adopted"] if row["import"] else []
     told += [f"{row['unknown']:,} not known"] if row["unknown"] else []
@@ -268,7 +274,7 @@ def _sum(rows: Sequence[JSON]) -> dict[str, int]:
 
 
 def _how_many(rows: Sequence[JSON]) -> str:
-    refused, left = sum(row["refused"] for row in rows), sum(not row["planned"] for row in rows)
+    refused, left = sum(row["refused"] for row in rows), sum(map(is_missing, rows))
     return f"{refused:,} refused, {left:,} not planned"
 
 
@@ -435,7 +441,7 @@ def _terminal_table(data: JSON) -> list[str]:
     wide = max(5, *(len(_short(row["stack"])) for row in data["stacks"]))
     lines = ["", f"  {'stack':<{wide}} " + " ".join(f"{name:>7}" for name in COLUMNS)]
     for row in data["stacks"]:
-        counts = [f"{row[name]:,}" if row["planned"] else "?" for name in COLUMNS]
+        counts = [_cell(row, name) for name in COLUMNS]
         lines.append(f"  {_short(row['stack']):<{wide}} " + " ".join(f"{count:>7}" for count in counts))
         lines += wrapped(_remark(row, _short), "      ", "        ")
     return lines
