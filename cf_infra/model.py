@@ -670,11 +670,32 @@ EMBEDDED_SINKS: dict[str, SinkSettings] = {"cirun": CirunSink(kind="cirun"), "fi
 """The sinks that are there without being listed in settings.yaml."""
 
 
+class Eyes(Frozen):
+    """How many must look, and who: logins or teams. Without `by` those who approve the change anyway."""
+
+    by: list[Owner] = Field(default_factory=list)
+    required: Annotated[int, Field(ge=1, le=9)] = 1
+
+
+class ExtraEyes(Frozen):
+    """Who looks besides: at what gives GPUs, at what takes away, at what holds for the whole organisation."""
+
+    gpu: Eyes | None = None
+    destroy: Eyes | None = None
+    org_wide: Eyes | None = None
+
+
 class Approvals(Frozen):
-    """Who looks at changes: of grants.yaml by `default`, of what a donor gives by `stacks`; logins or teams."""
+    """Who looks at changes: of grants.yaml by `default`, of what a donor gives by `stacks`; logins or teams.
+
+    `required`: how many of them; `veto`: does a donor's contact who asks for changes hold back what is that donor's?
+    """
 
     default: list[Owner] = Field(default_factory=list)
     stacks: dict[Slug, list[Owner]] = Field(default_factory=dict)
+    required: Annotated[int, Field(ge=1, le=9)] = 1
+    extra: ExtraEyes = ExtraEyes()
+    veto: bool = True
 
 
 class Settings(Frozen):
