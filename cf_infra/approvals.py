@@ -166,7 +166,7 @@ def rows(
 ) -> list[dict[str, Any]]:
     """One row for each need, and for each donor who is against it.
 
-    {what, stack, needed, given: [logins], missing: number, by: [owners], why}
+    {what, stack, needed, given, approvers: [logins], missing, by: [owners], why}; the three are numbers.
     """
     votes = _Votes(inventory, change, said, teams)
     return [
@@ -186,7 +186,7 @@ def missing(found: Iterable[Mapping[str, Any]], stack: str | None = None) -> lis
 
 def approvers(found: Iterable[Mapping[str, Any]]) -> list[str]:
     """Whose approval counted for anything."""
-    return sorted({login for row in found for login in row["given"]}, key=str.lower)
+    return sorted({login for row in found for login in row["approvers"]}, key=str.lower)
 
 
 def teams_of(inventory: Inventory) -> list[str]:
@@ -235,7 +235,8 @@ class _Votes:
             "what": need.what,
             "stack": need.stack,
             "needed": need.needed,
-            "given": given,
+            "given": len(given),
+            "approvers": given,
             "missing": short,
             "by": list(need.by),
             "why": why,
@@ -300,7 +301,8 @@ class _Votes:
                     "what": f"no objection of the donor of {stack}",
                     "stack": stack,
                     "needed": 0,
-                    "given": [],
+                    "given": 0,
+                    "approvers": [],
                     "missing": len(against),
                     "by": against,
                     "why": f"{some(against)} asked for changes, and has not approved or been dismissed since",

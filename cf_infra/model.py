@@ -74,6 +74,14 @@ Owner = Annotated[
     str, _named(_OWNER, "an owner is a login, or a team written organisation/team, without @", 140)
 ]
 """Who may own a file at GitHub."""
+FullName = Annotated[
+    str,
+    _named(
+        r"^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$",
+        "a repository is written OWNER/NAME",
+        160,
+    ),
+]
 Resource = Annotated[str, _named(_RESOURCE, "names have letters, digits, dots, dashes and underscores", 100)]
 Slug = Annotated[str, _named(_SLUG, "names have small letters, digits and dashes", 40)]
 """Names that we make things from: stacks, donors' users files, credentials."""
@@ -586,11 +594,15 @@ class Delivery(StrEnum):
 
 
 class GithubLogin(Frozen):
-    """Where GitHub's REST API is, and where its token comes from: a variable, or a command that prints it."""
+    """Where GitHub's REST API is, and where its token comes from: a variable, or a command that prints it.
+
+    `repository`: where this folder is at GitHub, OWNER/NAME; in a workflow it is the workflow's own.
+    """
 
     api: ApiUrl = "https://api.github.com"
     token: Variable = "env GITHUB_TOKEN"
     token_command: Annotated[list[Line], Field(min_length=1)] | None = None
+    repository: FullName | None = None
 
 
 class _Sink(Frozen):

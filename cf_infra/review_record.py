@@ -33,7 +33,7 @@ _LINE = re.compile(
     rf"<!-- {_NAME} (?P<version>[0-9]{{1,6}}) (?P<key>[0-9a-f]{{16}}) (?P<body>[A-Za-z0-9+/=]*) "
     r"(?P<mac>[0-9a-f]{64}) -->"
 )
-_BEGIN = f"<!-- {_NAME} "
+BEGIN = f"<!-- {_NAME} "
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _mac(key: bytes, version: str, fingerprint: str, body: str) -> str:
 
 def opened(text: str, keys: Mapping[str, bytes]) -> ReviewRecord | str:
     """The record of a comment's text; or why there is none that counts, in words. `keys`: by their fingerprints."""
-    count = text.count(_BEGIN)
+    count = text.count(BEGIN)
     found = _LINE.search(text)
     if count == 0:
         return "the comment has no record of what was reviewed"

@@ -49,7 +49,8 @@ class Merged:
 class Asked:
     """One stack's saved plan, and what is known of what happened since its last whole apply.
 
-    `rows`: what the plan does, `files`: what its files touch; `words`: what people call an address. `time`: what the
+    `rows`: what the plan does, `files`: what its files touch, `astray`: what it removes that is in no state; `words`:
+    what people call an address. `time`: what the
     files that were applied last would do today; `offline`: what the plan does without asking the cloud. None: nobody
     could tell. `never`: why nothing can be covered at all, in words.
     """
@@ -59,6 +60,7 @@ class Asked:
     rows: Sequence[Hash]
     files: Sequence[Hash] = ()
     words: Mapping[str, str] = field(default_factory=dict)
+    astray: Sequence[Hash] = ()
     time: Collection[tuple[str, ...]] | None = None
     offline: Collection[tuple[str, ...]] | None = None
     never: str = ""
@@ -75,6 +77,10 @@ class Verdict:
     digest: str
     waits: tuple[dict[str, str], ...]
     by: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The form that scripts read."""
+        return {"waits": [dict(one) for one in self.waits], "reviews": list(self.by), "digest": self.digest}
 
     def diagnostic(self) -> Diagnostic:
         """What to say of a stack that waits."""
@@ -100,14 +106,20 @@ def judge(asked: Asked, merged: Sequence[Merged], accepted: str | None = None) -
         elif not (asked.time is not None and not is_file and not asked.never and tuple(row) in asked.time):
             waiting.append(row)
             waits.append(_waits(asked, row, is_file, found, merged))
-    digest = _digest(asked, [row for row in waiting if row in asked.files])
+    for row in asked.astray:
+        waiting.append(row)
+        waits.append(_told(asked, row, asked.never or CLOUD))
+    digest = _digest(asked, [row for row in waiting if row in asked.files or row in asked.astray])
     if accepted is not None and accepted == digest:
         waits = []
     return Verdict(asked.stack, digest, tuple(waits), tuple(by))
 
 
+CLOUD = "since the review: it comes of what is at the cloud, and not of the files"
+
+
 def _digest(asked: Asked, files: list[Hash]) -> str:
-    """The plan's review digest; where the files give something that no plan shows, of both."""
+    """The plan's review digest; where something waits that it does not count, of both."""
     if not files:
         return asked.review_digest
     said = [asked.review_digest, sorted([list(row) for row in files])]
@@ -117,9 +129,12 @@ def _digest(asked: Asked, files: list[Hash]) -> str:
 def _waits(
     asked: Asked, row: Hash, is_file: bool, found: Sequence[Merged], merged: Sequence[Merged]
 ) -> dict[str, str]:
+    return _told(asked, row, _why(asked, row, is_file, found, merged))
+
+
+def _told(asked: Asked, row: Hash, why: str) -> dict[str, str]:
     address, action, _ = row
     what = asked.words.get(address, f"{action} {address}")
-    why = _why(asked, row, is_file, found, merged)
     return {"address": address, "action": action, "what": what, "why": why}
 
 
@@ -132,7 +147,7 @@ def _why(asked: Asked, row: Hash, is_file: bool, found: Sequence[Merged], merged
         if lacking := one.lacks(asked.stack):
             return f"{one.pull} shows it, but an approval is missing: {'; '.join(lacking)}"
     if not is_file and asked.offline is not None and tuple(row) not in asked.offline:
-        return "since the review: it comes of what is at the cloud, and not of the files"
+        return CLOUD
     unread = [f"of {one.pull} {one.why}" for one in merged if one.why]
     return "no review covers it" + (f" ({some(unread)})" if unread else "")
 
