@@ -229,6 +229,14 @@ CODES: dict[str, Code] = {
         "File is never taken from a head",
         "settings.yaml, overrides.yaml and modules/ are operators' own: a head's are not looked at.",
     ),
+    "not-looked-up": _warning(
+        "Id is not known without the cloud",
+        "A plan that asks no cloud takes ids from the last apply, and this one was never looked up.",
+    ),
+    "stacks-first": _error(
+        "Data fits changed stacks only",
+        "A head's stacks/ are used only after a maintainer approved that head.",
+    ),
     # running
     "usage": _error("Wrong usage", "The command line does not fit; see --help."),
     "tool-missing": _error("Tool is missing", "A program that cf-infra runs is not installed."),

@@ -75,8 +75,8 @@ def plan(options: Options, say: Say) -> Outcome:
         raise Failure(*folder.diagnostics)
     folder, beside = state_place.opened(folder, say)
     project.write_build(folder)
-    ours = _ours(folder, options, say)
-    gone = {} if options.names else _gone(folder, options, say)
+    ours = deployed(folder, options, say)
+    gone = {} if options.names else left_behind(folder, options, say)
     jobs = options.jobs or folder.inventory.settings.jobs
     allowances = _allowances(folder, options)
 
@@ -88,7 +88,7 @@ def plan(options: Options, say: Say) -> Outcome:
     def one(name: str) -> deploy.Planned:
         deployment = ours.get(name) or gone[name]
         destroy = options.destroy or name in gone
-        its = folder if name in ours else _with_old_stack(folder, deployment)
+        its = folder if name in ours else with_old_stack(folder, deployment)
         run = deploy.prepare(its, deployment, waves.prefixed(say, name))
         others = frozenset(key for n, keys in lost.items() if n != name for key in keys)
         typed = frozenset(options.allowances)
@@ -97,7 +97,7 @@ def plan(options: Options, say: Say) -> Outcome:
     beside += sealing.findings(folder, sealing.current_key(folder) if _has_shared_key(ours, gone) else None)
     done, failed, interrupted = waves.in_parallel([*ours, *gone], one, jobs)
     planned = [done[name] for name in sorted(done)]
-    rows = [_plan_row(p, folder) for p in planned]
+    rows = [plan_row(p, folder) for p in planned]
     beside += overrides.unused(folder, options.today, {p.record.stack: p.record for p in planned})
     found = beside + [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
     text = "".join(_plan_text(p) for p in planned)
@@ -113,7 +113,8 @@ def _has_shared_key(*found: Mapping[str, Deployment]) -> bool:
     return any(not is_sandbox(d.cloud) for deployments_ in found for d in deployments_.values())
 
 
-def _ours(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
+def deployed(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
+    """The chosen stacks that have something of ours to provision, and where."""
     strange = [name for name in options.clouds if name not in folder.inventory.stacks]
     chosen = project.chosen(folder.inventory.stacks, [*options.names, *strange] or None)
     found = {}
@@ -126,7 +127,7 @@ def _ours(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
     return found
 
 
-def _gone(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
+def left_behind(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
     """Deployments that still have something, of stacks that have no file any more; one of a stack at a time."""
     own = kinds.clouds(folder.inventory)
     found: dict[str, Deployment] = {}
@@ -149,7 +150,7 @@ def _has_something(deployment: Deployment) -> bool:
     return bool(made or inventory.holds)
 
 
-def _with_old_stack(folder: Folder, deployment: Deployment) -> Folder:
+def with_old_stack(folder: Folder, deployment: Deployment) -> Folder:
     """The folder with the stack file that the last apply saw, so that what it made can be destroyed."""
     inventory = load_inventory(deployment.state)
     text = inventory.stack_file if inventory is not None else ""
@@ -173,7 +174,8 @@ def _warnings(folder: Folder) -> list[Diagnostic]:
     return [d for d in folder.diagnostics if d.severity == "warning"]
 
 
-def _plan_row(planned: deploy.Planned, folder: Folder) -> dict[str, Any]:
+def plan_row(planned: deploy.Planned, folder: Folder) -> dict[str, Any]:
+    """What `plan --format json` says of one stack."""
     saved = planned.record
     stack = folder.inventory.stacks.get(saved.stack)
     counts = {k: saved.summary[k] for k in ("add", "change", "replace", "destroy")}
@@ -291,7 +293,7 @@ def _folder_of(read: Folder, saved: record.Record) -> Folder:
         raise Failure(*folder.diagnostics)
     if saved.stack in folder.inventory.stacks:
         return folder
-    return _with_old_stack(folder, Deployment(read.root, saved.stack, saved.cloud, saved.own))
+    return with_old_stack(folder, Deployment(read.root, saved.stack, saved.cloud, saved.own))
 
 
 def _applied_text(applied: deploy.Applied) -> str:

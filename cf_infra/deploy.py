@@ -170,7 +170,8 @@ class Planned:
 class Wish:
     """What is asked of one plan. `elsewhere`: the pairs that lose access at other stacks of the same run.
 
-    `at_terminal`: the stacks whose allowance somebody typed.
+    `at_terminal`: the stacks whose allowance somebody typed; `ask`: False for a plan of a copy that asks no cloud: it
+    locks nothing, and no journal has it.
     """
 
     allowances: Mapping[str, int]
@@ -178,6 +179,7 @@ class Wish:
     refresh: bool = True
     destroy: bool = False
     at_terminal: frozenset[str] = frozenset()
+    ask: bool = True
 
 
 def plan_stack(run: Run, wish: Wish) -> Planned:
@@ -202,7 +204,13 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
     write(deployment.build / CLOUD_VALUES, _cloud_values(found))
     deployment.plan.parent.mkdir(parents=True, exist_ok=True)
     run.say("asking OpenTofu for a plan")
-    tofu.plan(deployment.plan, destroy=wish.destroy, refresh=wish.refresh, secrets=around.secrets())
+    tofu.plan(
+        deployment.plan,
+        destroy=wish.destroy,
+        refresh=wish.refresh and wish.ask,
+        lock=wish.ask,
+        secrets=around.secrets(),
+    )
     return _planned(run, tofu, compiled, replace(found, told=[*_lost(run, state), *found.told]), wish)
 
 
@@ -301,7 +309,8 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         allowed_by=_allowed_by(run, wish) if allowed else "",
     )
     record.save(deployment, saved)
-    recording.planned(deployment, saved, run.say)
+    if wish.ask:
+        recording.planned(deployment, saved, run.say)
     told = [*tofu.warnings, *summary.diagnostics, *found.told, *around.findings(shown)]
     return Planned(deployment, saved, told)
 

@@ -23,6 +23,8 @@ STATE = ".state"
 INVENTORY = "inventory.json"
 PROVEN = "proven.json"
 BEGUN = "begun.json"
+LEARNED = "learned.json"
+"""What the plan of the last apply learned of its place: ids by names, for plans that ask nobody. No secret."""
 
 
 @dataclass(frozen=True)

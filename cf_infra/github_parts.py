@@ -77,7 +77,7 @@ class Divider:
     def _repository(self, kind: str, name: str, repository_id: int, action: str) -> Part:
         repository = self.names.get(repository_id, f"repository {repository_id}")
         grants = tuple(self.grants(SORTS[kind], name, repository))
-        return Part(repository, action, f"{SORTS[kind]} {name}: {repository}", grants, repository_id)
+        return Part(repository, action, f"{SORTS[kind]} {name}: {repository}", grants, repository)
 
 
 def entry_words(row: Row) -> str:

@@ -143,6 +143,26 @@ class Repository:
         modules = top[_MODULES].id if _MODULES in top else None
         return Revision(name, commit, self._contents(wanted, name), modules)
 
+    def modules(self, revision: Revision) -> dict[str, bytes]:
+        """The files of modules/ by names below it. Ask it only of a base. Raises Failure."""
+        wanted = list(self._below(revision.modules, "", revision.name)) if revision.modules else []
+        faults = [
+            _no_file(entry, revision.name, "a regular file") for entry in wanted if entry.mode not in _REGULAR
+        ]
+        if not faults and sum(entry.size for entry in wanted) > LIMIT_TOTAL:
+            faults.append(_too_much(revision.name, LIMIT_TOTAL))
+        if faults:
+            raise Failure(*faults)
+        return self._contents(wanted, revision.name)
+
+    def _below(self, tree: str, beginning: str, name: str) -> Iterable[_Entry]:
+        for entry in self._listed(tree, name):
+            place = f"{beginning}{entry.name}"
+            if entry.mode == _TREE:
+                yield from self._below(entry.id, f"{place}/", name)
+            else:
+                yield _Entry(entry.mode, entry.id, entry.size, place)
+
     def _listed(self, tree: str, name: str) -> list[_Entry]:
         """The entries of one folder, without what is below it."""
         size = self._git("cat-file", "-s", tree)
