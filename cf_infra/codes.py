@@ -322,6 +322,19 @@ CODES: dict[str, Code] = {
     "too-many-deletes": _error(
         "Too much would be taken away", "The plan takes more away than the limits allow."
     ),
+    "waits-for-review": _error(
+        "Waits for a person",
+        "Neither a merged review covers what this plan does, nor is it time's alone; the stack is not applied.",
+    ),
+    "other-digest": _error(
+        "Accepted is another plan", "--accept names a digest that is not that of what waits; nothing is applied."
+    ),
+    "few-approvers": _error(
+        "Nobody could approve it", "A rule asks for more people than it names; no merge would ever be enough."
+    ),
+    "one-approver": _warning(
+        "Only one person can approve", "A rule names just as few as it asks for: what they ask for nobody approves."
+    ),
     "wrong-allowance": _error(
         "Allowance does not fit", "--allow-destroy or overrides.yaml names another number than the plan has."
     ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cf_infra import deploy, kinds, overrides, project, record, rollout, sealing, state_place, waves
 from cf_infra.deployment import Deployment, deployments, load_inventory, now
@@ -15,6 +15,10 @@ from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.names import is_sandbox
 from cf_infra.parse import GRANTS
 from cf_infra.project import BUILD, Folder
+
+if TYPE_CHECKING:
+    from cf_infra.gate import Asked
+    from cf_infra.reviewed import Verdict
 
 Say = Callable[[str], None]
 
@@ -228,8 +232,8 @@ def _plan_markdown(planned: deploy.Planned) -> str:
 # ------------------------------------------------------------------------------------------------ apply
 
 
-def apply(options: Options, say: Say) -> Outcome:
-    """Apply the saved plans, of the named stacks or of all that have one."""
+def apply(options: Options, say: Say, reviewed: Asked | None = None) -> Outcome:
+    """Apply the saved plans, of the named stacks or of all that have one; with `reviewed` what reviews cover of them."""
     build = options.root / BUILD
     names = list(options.names) or sorted(p.parent.parent.name for p in build.glob("*/plan/record.json"))
     if not names:
@@ -249,13 +253,15 @@ def apply(options: Options, say: Say) -> Outcome:
     whole = rollout.Rollout(
         saved, folders, lambda name: waves.prefixed(say, name), options.jobs or settings.jobs
     )
+    verdicts = _judged(whole, read(saved[names[0]].day), reviewed, say) if reviewed is not None else {}
     whole.run()
     done = whole.done
     rows = [
         {
+            **(verdicts[name].as_json() if name in verdicts else {}),
             "stack": name,
             "applied": done[name].done if name in done else 0,
-            "failed": name not in done,
+            "failed": name not in done and name not in whole.waiting,
             "receipts": [r.as_json() for r in done[name].receipts] if name in done else [],
         }
         for name in names
@@ -265,6 +271,19 @@ def apply(options: Options, say: Say) -> Outcome:
     return Outcome(
         rows, text, project.placed(next(iter(folders.values())), found), interrupted=whole.interrupted
     )
+
+
+def _judged(whole: rollout.Rollout, folder: Folder, asked: Asked, say: Say) -> dict[str, Verdict]:
+    """What waits for a person is not begun, and counts for the others as if it had failed."""
+    from cf_infra import gate
+
+    own = gate.Gate(folder, asked, gate.planner(folder, whole.saved, say), say)
+    found = own.judge(whole.saved)
+    waiting = {name: one for name, one in found.items() if one.waits}
+    whole.failed |= {name: [one.diagnostic()] for name, one in waiting.items()}
+    whole.waiting, whole.covered = frozenset(waiting), own.approved
+    whole.told += own.told
+    return found
 
 
 def _folder_of(read: Folder, saved: record.Record) -> Folder:

@@ -141,6 +141,35 @@ class Pull(Shown):
     merge_commit_sha: Sha | None = None
 
 
+class Brought(Shown):
+    """A pull request as a commit names it. `merged_at`: None if it was not merged."""
+
+    number: int
+    merged_at: str | None = None
+
+
+class WholePull(Shown):
+    """One pull request, with what came of it."""
+
+    number: int
+    state: str
+    user: Account | None = None
+    head: Side
+    base: Side
+    merged: bool = False
+    merged_by: Account | None = None
+    merge_commit_sha: Sha | None = None
+
+
+class Review(Shown):
+    """A review of a pull request. `commit_id`: the head that it was made of; None if that is gone."""
+
+    id: int
+    user: Account | None = None
+    state: Name
+    commit_id: str | None = None
+
+
 class Comment(Shown):
     """A comment of an issue or a pull request."""
 
@@ -536,9 +565,27 @@ class Github:
         """The open pull request from a branch into the default branch; None if there is none."""
         return self._open_pull(repository, branch, self._default_branch(repository))
 
-    def open_pulls(self, repository: str) -> list[Pull]:
-        """All open pull requests. Raises Failure("not-at-github") if there is no such repository."""
-        return self._must(self._list(Pull, f"{self._repo(repository)}/pulls?state=open"), repository)
+    def brought(self, repository: str, commit: str) -> list[Brought]:
+        """The pull requests that a commit came by. `repository` and those below: OWNER/NAME, wherever it is."""
+        path = f"/repos/{_path(repository)}/commits/{_part(commit)}/pulls"
+        return self._must(self._list(Brought, path), f"The commit {commit[:12]} of {repository}")
+
+    def whole_pull(self, repository: str, number: int) -> WholePull | None:
+        """One pull request of any repository."""
+        return self._one(WholePull, f"/repos/{_path(repository)}/pulls/{number}")
+
+    def reviews(self, repository: str, number: int) -> list[Review]:
+        """The reviews of a pull request, oldest first."""
+        path = f"/repos/{_path(repository)}/pulls/{number}/reviews"
+        return self._must(self._list(Review, path), f"The pull request {repository}#{number}")
+
+    def own_texts(self, repository: str, number: int, part: str) -> list[str]:
+        """The comments of ours at a pull request that have `part`, oldest first."""
+        path = f"/repos/{_path(repository)}/issues/{number}/comments"
+        found = self._must(self._list(Comment, path), f"The pull request {repository}#{number}")
+        marked = [one for one in found if part in one.body]
+        me = self.viewer() if marked else None
+        return [one.body for one in marked if one.user and _is_ours(one.user, me)]
 
     def close_pull(self, repository: str, number: int) -> None:
         """Close a pull request; its branch stays."""

@@ -101,6 +101,29 @@ class Repository:
         found = self._git("merge-base", "--end-of-options", base, head)
         return found.stdout.decode().strip() or None if not found.returncode else None
 
+    def line(self, since: str, until: str) -> list[str]:
+        """The commits after `since` up to `until`, oldest first, along first parents: what was merged one by one."""
+        found = self._git("rev-list", "--first-parent", "--reverse", f"{since}..{until}", "--")
+        return found.stdout.decode().split() if not found.returncode else []
+
+    def before(self, commit: str) -> str | None:
+        """The commit that another one was merged into; None for the first one, or where the clone does not have it."""
+        found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^1")
+        return found.stdout.decode().strip() if not found.returncode else None
+
+    def changed(self, one: str, other: str) -> list[str]:
+        """The names of the files below the root folder that differ between two commits."""
+        words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--relative")
+        listed = self._git(*words, one, other)
+        if listed.returncode:
+            raise _incomplete(other)
+        return [name.decode("utf-8", "replace") for name in listed.stdout.split(b"\0") if name]
+
+    def is_clean(self, folder: str) -> bool:
+        """Is a folder below the root as its commit has it, with nothing added?"""
+        found = self._git("status", "--porcelain", "--untracked-files=all", "--", folder)
+        return not found.returncode and not found.stdout
+
     def read(self, name: str) -> Revision:
         """The root folder's files at a revision. Raises Failure for what must not or cannot be read."""
         commit = self.commit(name)
