@@ -60,13 +60,11 @@ comment: setup-tofu ## Comment on pull request PULL, or on those whose head is H
 comment-waiting: setup-tofu ## Comment on every open pull request whose head has no comment yet
 	@$(job) $(python) tools/comment.py --waiting
 
-apply-reviewed: setup-tofu ## Plan again, and apply what merged reviews cover and what time alone did
-	@$(job) $(cf-infra) plan --quiet
-	@$(job) --summary $(cf-infra) apply --reviewed $(form)
+apply-reviewed: setup-tofu ## Plan again, and apply what merged reviews cover and what time alone did (SINCE=COMMIT at first)
+	@$(job) --summary $(python) tools/apply_reviewed.py
 
 accept: setup-tofu ## Apply what waits for a second person: exactly the review DIGEST of STACK
-	@$(job) $(cf-infra) plan --quiet "$$STACK"
-	@$(job) --summary $(cf-infra) apply --reviewed --accept "$$STACK=$$DIGEST" $(form) "$$STACK"
+	@$(job) --summary $(python) tools/apply_reviewed.py "$$STACK" "$$DIGEST"
 
 daily: setup-tofu ## Rotation, expiry, canaries, audit, drift; an issue if a person must decide
 	@$(job) --summary $(cf-infra) daily $(form)

@@ -257,7 +257,7 @@ def test_one_pull_request(hub: Hub, called: Path) -> None:
     hub.pull(7, head)
     assert comment.one("7", "", hub.clone, "./command") == 0
     assert comment.one("7", head, hub.clone, "./command") == 0
-    assert called.read_text() == f"comment 7 --head {head}\n" * 2
+    assert called.read_text() == f"comment 7 --plan --head {head}\n" * 2
 
 
 def test_a_head_that_moved_on_needs_no_comment(hub: Hub, called: Path) -> None:

@@ -57,14 +57,13 @@ MAY: dict[str, tuple[str, dict[str, str]]] = {
     "renewals/renewals": ("renewals", {"contents": "read"}),
     "intake/intake": ("intake", {"contents": "write", "issues": "write", "pull-requests": "write"}),
 }
-#: What of an event is used: numbers and hashes, which GitHub makes; labels, which only people with rights set.
+#: What of an event is used: numbers and hashes, which GitHub makes. Of a text it is only asked whether it has a word.
 OF_EVENTS = {
     "github.event.pull_request.number",
     BASE,
     HEAD,
     "github.event.workflow_run.event",
     "github.event.workflow_run.head_sha",
-    "github.event.issue.labels.*.name",
     "github.event.issue.number",
     "inputs.pull",  # typed by somebody who may write here
 }
@@ -199,9 +198,10 @@ def test_what_is_checked_out_is_our_own(job: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_of_an_event_only_numbers_hashes_and_labels_are_used(name: str) -> None:
+def test_of_an_event_only_numbers_and_hashes_are_used(name: str) -> None:
     for expression in expressions(read(name)):
-        used = set(re.findall(r"(?:github\.event|inputs)\.[\w.*-]+", expression))
+        asked = re.sub(r"contains\(github\.event\.issue\.body, '[^']*'\)", "", expression)
+        used = set(re.findall(r"(?:github\.event|inputs)\.[\w.*-]+", asked))
         assert used <= OF_EVENTS, expression
         assert not re.search(r"github\.(head_ref|ref_name|ref\b|actor|triggering_actor)", expression)
 
@@ -215,6 +215,12 @@ def test_secrets_are_in_the_environment_of_single_steps(job: Any) -> None:
         if "CF_INFRA_STATE_KEY" in str(step):
             assert step["run"] == "make job-files"
     assert not any(SECRET.search(str(value)) for key, value in job.items() if key != "steps")
+
+
+def test_an_issue_is_looked_at_if_it_was_made_with_the_form() -> None:
+    form = yaml.safe_load((PROJECT / ".github" / "ISSUE_TEMPLATE" / "access.yml").read_text())
+    heading = form["body"][0]["attributes"]["label"]  # GitHub writes each label as a heading
+    assert JOBS["intake/intake"]["if"] == f"contains(github.event.issue.body, '### {heading}')"
 
 
 def test_no_workflow_has_an_environment_for_all_its_jobs() -> None:

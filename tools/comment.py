@@ -44,7 +44,7 @@ def one(number: str, head: str, root: Path, command: str = COMMAND) -> int:
     if head and now != head:
         say(f"pull request {number}: its head is {now[:12]} by now, and {head[:12]} needs no comment any more")
         return 0
-    return _run([command, "comment", number, "--head", now], root)
+    return _run([command, "comment", number, "--plan", "--head", now], root)
 
 
 def by_head(head: str, root: Path, environ: Mapping[str, str], command: str = COMMAND) -> int:
@@ -64,16 +64,17 @@ def waiting(root: Path, environ: Mapping[str, str], command: str = COMMAND) -> i
         except SetupError as error:  # one that cannot be had keeps no other one from its comment
             say(str(error))
             faults = 1
-    return max(faults, _run([command, "comment", "--waiting"], root))
+    return max(faults, _run([command, "comment", "--waiting", "--plan"], root))
 
 
 def open_pulls(root: Path, environ: Mapping[str, str]) -> list[Pull]:
-    """The open pull requests, from GitHub itself. Raise Failure or SetupError."""
+    """The open pull requests into the default branch, from GitHub itself. Raise Failure or SetupError."""
     owner, name = repository(root, environ)
     settings = parse(read_root(root)).inventory.settings
     github = Github(settings.github.api, owner, token_of(settings, environ), say=say)
     try:
-        return github.open_pulls(name)
+        here = github.repository(name)
+        return github.open_pulls(name, here.default_branch) if here else []
     finally:
         github.close()
 

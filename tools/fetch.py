@@ -54,9 +54,13 @@ def have(revision: str, root: Path) -> None:
 
 
 def head_of(number: int, root: Path) -> str:
-    """Bring the head of a pull request into the clone; return its commit. Raise SetupError if it cannot be had."""
+    """Bring the head of a pull request into the clone; return its commit. Raise SetupError if it cannot be had.
+
+    With it comes GitHub's own try to merge it, where there is one.
+    """
     place = f"refs/cf-infra/pull/{number}"
     _fetch(f"+refs/pull/{number}/head:{place}", f"the head of pull request {number}", root)
+    git(*_FETCH, f"+refs/pull/{number}/merge:{place}-merge", root=root)
     return git("rev-parse", "--verify", f"{place}^{{commit}}", root=root).stdout.strip()
 
 
