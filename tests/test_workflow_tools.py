@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.github import Standin, State
+from tests.github.state import Pull
 from tools import comment, fetch, job, job_files, parts
 from tools.talk import SetupError
 
@@ -245,11 +246,48 @@ def asked(hub: Hub, github: Standin) -> dict[str, str]:
     return {"GITHUB_TOKEN": TOKEN, "GITHUB_REPOSITORY": "conda-forge/access"}
 
 
-def opened(github: Standin, hub: Hub, branch: str) -> tuple[int, str]:
-    """A pull request at the stand-in, and its head at the repository: the commit has the hash that GitHub names."""
-    repository = github.state.repository("access")
-    number = github.state.open_pull(repository, branch, "main").number
-    return number, repository.branches[branch]
+def opened(github: Standin, hub: Hub, head: str, base: str = "main") -> int:
+    """A pull request from a fork, at the API and in git."""
+    repository = github.state.repository("conda-forge", "access")
+    assert repository is not None
+    repository.branches[base] = hub.git(hub.work, "rev-parse", "main")
+    issue = github.state.add_issue(repository, "stranger", "A change", "")
+    issue.pull = Pull("change", base, head_sha=head)
+    hub.pull(issue.number, head)
+    return issue.number
+
+
+def test_who_has_a_head_says_the_api(hub: Hub, github: Standin, called: Path) -> None:
+    head, other = hub.commit({"a": "b"}), hub.commit({"a": "c"})
+    one, _, three = (opened(github, hub, sha) for sha in (head, other, head))
+    opened(github, hub, head, "another-branch")
+    assert comment.by_head(head, hub.clone, asked(hub, github), "./command") == 0
+    assert called.read_text() == "".join(f"comment {n} --plan --head {head}\n" for n in (one, three))
+    assert comment.by_head(SHA, hub.clone, asked(hub, github), "./command") == 0
+
+
+def test_one_head_that_cannot_be_had_keeps_no_other_from_its_comment(
+    hub: Hub, github: Standin, called: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = opened(github, hub, hub.commit({"a": "b"}))
+    hub.git(hub.bare, "update-ref", "-d", f"refs/pull/{gone}/head")
+    there = hub.commit({"a": "c"})
+    opened(github, hub, there)
+    assert comment.waiting(hub.clone, asked(hub, github), "./command") == 1
+    assert called.read_text() == "comment --waiting --plan\n"
+    assert "error[not-fetched]" in capsys.readouterr().err
+    assert hub.git(hub.clone, "cat-file", "-t", there) == "commit"
+
+
+def test_a_token_that_is_missing_is_told(
+    hub: Hub, github: Standin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked(hub, github)
+    monkeypatch.chdir(hub.clone)
+    monkeypatch.delenv("GITHUB_TOKEN", raising=False)
+    monkeypatch.setenv("GITHUB_REPOSITORY", "conda-forge/access")
+    assert comment.main(["--waiting"]) == 1
+    assert "error[no-token]" in capsys.readouterr().err
 
 
 def test_one_pull_request(hub: Hub, called: Path) -> None:

@@ -50,11 +50,21 @@ def program() -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: its exit code, the log, and what each step wrote for people and for other jobs."""
+    """How a run ended: its exit code, and all that it printed."""
 
     code: int
     log: str
-    summary: str
+
+    @property
+    def jobs(self) -> list[str]:
+        """The jobs that ran, by name."""
+        found = re.findall(r"^\[[^/\]]+/(.*?)\s*\] 🏁  Job (?:succeeded|failed)", self.log, re.MULTILINE)
+        return sorted(set(found))
+
+    @property
+    def commands(self) -> list[str]:
+        """The lines of steps that the runner obeyed."""
+        return re.findall(r"  (?:⚙  ::|❗  ::|🚧  ::|💬  ::).*$", self.log, re.MULTILINE)
 
 
 @dataclass
@@ -118,29 +128,31 @@ class World:
         secrets: Mapping[str, str] | None = None,
     ) -> Ended:
         """Run a workflow file as it is at the commit `of`, for one event."""
-        run = self.folder / f"run-{len(list(self.folder.glob('run-*')))}"
+        run = self.folder / "run"
         workflows = run / "repository" / ".github" / "workflows"
         workflows.mkdir(parents=True)
         text = self.git("show", f"{of}:.github/workflows/{workflow}")
         (workflows / workflow).write_text(text)
+        for words in (["init", "-q", "-b", "main"], ["remote", "add", "origin", ADDRESS], ["add", "-A"], ["commit", "-qm", "-"]):
+            self.git(*words, cwd=run / "repository")  # from here act learns the repository's name, and nothing else
         (run / "event.json").write_text(json.dumps({**self.repository(), **payload}))
-        summary = run / "summary"
         given = self.secrets if secrets is None else secrets
+        (run / "secrets").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
         command = [
             *(self.act, event, "-C", str(run / "repository"), "-W", str(workflows / workflow)),
             *("-e", str(run / "event.json"), "--actor", "somebody", "--defaultbranch", "main"),
             *("-P", "ubuntu-24.04=-self-hosted", "--no-skip-checkout", "--no-cache-server"),
             *(f"--local-repository={known}" for known in self._known(text)),
-            *(f"--secret={name}" for name in given),
+            *("--secret-file", str(run / "secrets")),
             *(f"--var={name}={value}" for name, value in self.variables.items()),
-            *("--env", f"SUMMARY={summary}"),
         ]
         environ = {**self._environ(), "XDG_CACHE_HOME": str(run / "cache"), "HOME": str(run / "home")}
-        environ |= {**given, **self.environ}
+        environ |= self.environ
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=600, cwd=run)
         log = f"{done.stdout}{done.stderr}"
         WATCH.said(f"act {event} {workflow}", done.stdout, done.stderr)
-        return Ended(done.returncode, log, summary.read_text() if summary.exists() else "")
+        shutil.rmtree(run)  # a machine of GitHub's is gone after its job, and with it what it held
+        return Ended(done.returncode, log)
 
     def repository(self) -> dict[str, Any]:
         """What every event says of where it happened."""
@@ -165,7 +177,14 @@ class World:
         told = [{"shell": "bash", "run": "true"}]
         for name in ("actions/setup-go", "actions/cache", "actions/cache/restore"):
             self._double(name, {}, told)
-        self._double("aws-actions/configure-aws-credentials", {}, told)
+        given = {"AWS_ACCESS_KEY_ID": "aws-access-key-id", "AWS_SECRET_ACCESS_KEY": "aws-secret-access-key"}
+        login = {
+            "shell": "bash",
+            "run": "".join(f'echo "{key}=${key}" >> "$GITHUB_ENV"\n' for key in given),
+            "env": {key: f"${{{{ inputs.{value} }}}}" for key, value in given.items()},
+        }
+        wanted = {name: {"default": ""} for name in (*given.values(), "aws-region", "role-to-assume")}
+        self._double("aws-actions/configure-aws-credentials", wanted, [login])
 
     def _double(self, name: str, inputs: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> None:
         folder = self.folder / "actions" / name

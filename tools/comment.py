@@ -49,10 +49,10 @@ def one(number: str, head: str, root: Path, command: str = COMMAND) -> int:
 
 def by_head(head: str, root: Path, environ: Mapping[str, str], command: str = COMMAND) -> int:
     """Comment on the open pull requests that have this newest commit; return the exit code."""
-    found = [str(pull.number) for pull in open_pulls(root, environ) if pull.head.sha == head]
+    found = sorted(pull.number for pull in open_pulls(root, environ) if pull.head.sha == head)
     if not found:
         say(f"no open pull request has {printable(head[:12])} as its head: closed, or moved on")
-    return max([one(number, head, root, command) for number in found], default=0)
+    return max([one(str(number), head, root, command) for number in found], default=0)
 
 
 def waiting(root: Path, environ: Mapping[str, str], command: str = COMMAND) -> int:
