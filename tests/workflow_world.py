@@ -87,7 +87,7 @@ class World:
     def git(self, *words: str, cwd: Path | None = None) -> str:
         """Run git as a person does; return what it printed."""
         done = subprocess.run(
-            ["git", *words], cwd=cwd or self.work, env=self._environ(), capture_output=True, text=True
+            ["git", *words], cwd=cwd or self.work, env=self.environment(), capture_output=True, text=True
         )
         assert done.returncode == 0, (words, done.stderr)
         return done.stdout.strip()
@@ -133,8 +133,15 @@ class World:
         workflows.mkdir(parents=True)
         text = self.git("show", f"{of}:.github/workflows/{workflow}")
         (workflows / workflow).write_text(text)
-        for words in (["init", "-q", "-b", "main"], ["remote", "add", "origin", ADDRESS], ["add", "-A"], ["commit", "-qm", "-"]):
-            self.git(*words, cwd=run / "repository")  # from here act learns the repository's name, and nothing else
+        for words in (
+            ["init", "-q", "-b", "main"],
+            ["remote", "add", "origin", ADDRESS],
+            ["add", "-A"],
+            ["commit", "-qm", "-"],
+        ):
+            self.git(
+                *words, cwd=run / "repository"
+            )  # from here act learns the repository's name, and nothing else
         (run / "event.json").write_text(json.dumps({**self.repository(), **payload}))
         given = self.secrets if secrets is None else secrets
         (run / "secrets").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
@@ -146,7 +153,7 @@ class World:
             *("--secret-file", str(run / "secrets")),
             *(f"--var={name}={value}" for name, value in self.variables.items()),
         ]
-        environ = {**self._environ(), "XDG_CACHE_HOME": str(run / "cache"), "HOME": str(run / "home")}
+        environ = {**self.environment(), "XDG_CACHE_HOME": str(run / "cache"), "HOME": str(run / "home")}
         environ |= self.environ
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=600, cwd=run)
         log = f"{done.stdout}{done.stderr}"
@@ -192,15 +199,20 @@ class World:
         made = {"name": name, "inputs": inputs, "runs": {"using": "composite", "steps": list(steps)}}
         (folder / "action.yml").write_text(yaml.safe_dump(made))
 
-    def _environ(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Nothing of the machine's but what finds programs; GitHub's address leads to the bare repository."""
-        who = {f"GIT_{role}_{part}": f"{role}@example.org" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}  # fmt: skip
+        names = (f"GIT_{role}_{part}" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL"))
+        who = dict.fromkeys(names, "somebody@example.org")
         return {
             **{name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ},
             **who,
-            **{"HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_COUNT": "1"},
-            **{"GIT_CONFIG_KEY_0": f"url.file://{self.bare}.insteadOf", "GIT_CONFIG_VALUE_0": ADDRESS},
-            **{"PYTHON": "true", "GITHUB_REPOSITORY": REPOSITORY},
+            "HOME": str(self.folder),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.file://{self.bare}.insteadOf",
+            "GIT_CONFIG_VALUE_0": ADDRESS,
+            "PYTHON": "true",
+            "GITHUB_REPOSITORY": REPOSITORY,
         }
 
 

@@ -33,7 +33,8 @@ WAITS = "waits-for-review"
 def run(words: Sequence[str], environ: Mapping[str, str], root: Path, command: str = COMMAND) -> int:
     """Plan and apply; return the exit code. `words`: none, or a stack and the digest that is accepted."""
     stack, since = list(words[:1]), environ.get("SINCE", "")
-    planned = subprocess.run([command, "plan", *stack], cwd=root, check=False).returncode
+    form = ["--format", "markdown"] if at_github(environ) else []
+    planned = subprocess.run([command, "plan", *stack, *form], cwd=root, check=False).returncode
     if planned:
         return planned
     asked = [command, "apply", "--reviewed", *stack]
@@ -51,25 +52,35 @@ def run(words: Sequence[str], environ: Mapping[str, str], root: Path, command: s
     if output := environ.get("GITHUB_OUTPUT"):
         with Path(output).open("a", encoding="utf-8") as file:
             file.write(f"waiting={json.dumps(waiting)}\n")
-    faults = {one["code"] for one in found["diagnostics"] if one["severity"] == "error"}
+    faults = {one["code"] for one in found.get("diagnostics", ()) if one["severity"] == "error"}
     # What was accepted, and waits all the same, is a fault.
     return 0 if waiting and not words and faults <= {WAITS} else done.returncode
 
 
 def waits(found: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return what a second person may accept: each stack that waits, with the digest of all that waits there."""
-    rows = [{"stack": row["stack"], "digest": row["digest"]} for row in found["stacks"] if row.get("waits")]
+    rows = [
+        {"stack": row["stack"], "digest": row["digest"]}
+        for row in found.get("stacks", ())
+        if row.get("waits")
+    ]
     return [row for row in rows if all(re.fullmatch(r"[A-Za-z0-9@:._-]{1,200}", one) for one in row.values())]
 
 
 def markdown(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of a job's summary: per stack what was applied and is gone, and what waits and why."""
-    for row in found["stacks"]:
+    """Yield the lines of a job's summary: what is wrong; per stack what was done, and what waits and why."""
+    for one in found.get("diagnostics", ()):
+        if one["code"] != WAITS:  # told below, with its stack
+            yield f"- {one['severity']}: {_code(one['code'])}: {_code(one['summary'])}: {_code(one['detail'])}"
+            yield from (f"  - {_code(line)}" for line in (one.get("hint") or "").splitlines() if line.strip())
+    for row in found.get("stacks", ()):
         state = "waits for a second person" if row.get("waits") else f"{row['applied']} changes applied"
         yield f"### {_code(row['stack'])}: {'failed' if row['failed'] else state}\n"
         for receipt in row["receipts"]:
             yield f"- {_code(receipt['grant'])} is gone from:"
-            yield from (f"  - {_code(one['place'])}, {_code(one['checked_at'])}" for one in receipt["gone_from"])
+            yield from (
+                f"  - {_code(one['place'])}, {_code(one['checked_at'])}" for one in receipt["gone_from"]
+            )
             yield from (f"  - by hand: {_code(step)}" for step in receipt["manual"])
         yield from (f"- {_code(one['what'])}: {_code(one['why'])}" for one in row.get("waits", ()))
         if row.get("waits"):

@@ -42,7 +42,9 @@ def one(number: str, head: str, root: Path, command: str = COMMAND) -> int:
         raise _bad(f"`{printable(head)}` is no full hash of a commit.")
     now = fetch.head_of(int(number), root)
     if head and now != head:
-        say(f"pull request {number}: its head is {now[:12]} by now, and {head[:12]} needs no comment any more")
+        say(
+            f"pull request {number}: its head is {now[:12]} by now, and {head[:12]} needs no comment any more"
+        )
         return 0
     return _run([command, "comment", number, "--plan", "--head", now], root)
 

@@ -3,7 +3,8 @@
 
     tools/fetch.py REVISION...    full hashes are fetched if the clone lacks them; other names are those of the clone
 
-No submodule, no tag, no file of Git LFS comes with them, no hook runs, and no more than LARGEST bytes are taken for one.
+No submodule, no tag, no file of Git LFS comes with them, no hook runs, and no more than LARGEST bytes are taken for
+one of them.
 """
 
 from __future__ import annotations

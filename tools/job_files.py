@@ -50,8 +50,7 @@ def _in_the_way(name: str, path: Path) -> SetupError:
         "file-in-the-way",
         "Another file is there",
         f"{name} would go to {path}, which has something else, and is not written over.",
-        "on a machine with files of its own, leave the variable out:\n"
-        f"    unset {name}",
+        f"on a machine with files of its own, leave the variable out:\n    unset {name}",
     )
 
 

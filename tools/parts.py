@@ -128,7 +128,9 @@ def only_one(root: Path = ROOT) -> Iterator[None]:
 def main(names: Sequence[str] = ()) -> int:
     """Run the set-up, or the parts of it that are named; return its exit code."""
     if unknown := [name for name in names if name not in commands()]:
-        say(f"error[unknown-part]: There is no part {unknown[0]!r}\nhint: choose from {', '.join(commands())}")
+        say(
+            f"error[unknown-part]: There is no part {unknown[0]!r}\nhint: choose from {', '.join(commands())}"
+        )
         return 64
     started = time.monotonic()
     end_on_sigterm()

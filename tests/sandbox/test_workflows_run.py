@@ -6,6 +6,9 @@ What GitHub does is done by workflow_world.py: which secrets a job gets, what an
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from real_tofu import tool_with_github
 from s3_standin import S3
 from workflow_world import NAME, OWNER, Ended, World
 
+from tests import leaks
 from tests.github import Standin, State
 from tests.github.state import Commit, Pull
 from tests.leaks import WATCH
@@ -108,14 +112,23 @@ class Place:
     def check(self, number: int, head: str, /, **more: Any) -> Ended:
         """The run of `check` for a pull request."""
         base = self.world.git("rev-parse", "main")
-        pull = {"number": number, "title": "A change", "head": {"ref": "change", "sha": head}}
-        payload = {"action": "opened", "number": number, "pull_request": {**pull, "base": {"ref": "main", "sha": base}, **more}}
+        pull: dict[str, Any] = {"number": number, "title": "A change", "head": {"ref": "change", "sha": head}}
+        pull |= {"base": {"ref": "main", "sha": base}, **more}
+        payload = {
+            "action": "opened",
+            "number": number,
+            "pull_request": {**pull, "base": {"ref": "main", "sha": base}, **more},
+        }
         return self.world.run("pull_request", payload, "check.yml", secrets=self.secrets(""))
 
     def ended(self, head: str, /, **more: Any) -> Ended:
         """The run of `comment` that follows the end of `check`."""
-        about = {"id": 1, "name": "check", "event": "pull_request", "head_sha": head, "head_branch": "change"}
-        payload = {"action": "completed", "workflow_run": {**about, "conclusion": "success", "pull_requests": [], **more}}
+        about: dict[str, Any] = {"id": 1, "name": "check", "event": "pull_request", "head_sha": head}
+        about |= {"head_branch": "change", "conclusion": "success", "pull_requests": [], **more}
+        payload = {
+            "action": "completed",
+            "workflow_run": {**about, "conclusion": "success", "pull_requests": [], **more},
+        }
         return self.world.run("workflow_run", payload, "comment.yml", secrets=self.secrets("comment"))
 
     def scheduled(self, workflow: str, environment: str) -> Ended:
@@ -130,7 +143,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     tool_with_github()
-    WATCH.knows("the state's key of a test", KEY)
+    WATCH.knows("the state's key of a test", bytes.fromhex(KEY), leaks.KEY)
     state = State(OWNER)
     state.add_member("operator", owner=True)
     state.add_token(PEOPLE, "operator", scopes=["repo", "admin:org", "workflow"])
@@ -139,7 +152,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
     for name in (NAME, ".cirun", "pytorch-cpu-feedstock", "numba-feedstock"):
         state.add_repository(name)
     with Standin(state) as github, s3_standin.serving() as s3:
-        settings = f"version: 1\norganisation: {OWNER}\naccess_delivery: direct\ngithub: {{api: '{github.url}'}}\n"
+        settings = (
+            f"version: 1\norganisation: {OWNER}\naccess_delivery: direct\ngithub: {{api: '{github.url}'}}\n"
+        )
         data = {
             "settings.yaml": settings.encode() + s3.settings(),
             "grants.yaml": grants("pytorch-cpu"),
@@ -232,16 +247,28 @@ def test_a_head_that_git_and_the_api_name_differently_gets_no_comment(place: Pla
     assert place.comments(number) == []
 
 
-HOSTILE = "x$(touch pwned)`touch pwned`\n::set-output name=waiting::[]\n'; touch pwned; \"${{ secrets.CF_INFRA_STATE_KEY }}"
+HOSTILE = (
+    "x$(touch pwned)`touch pwned`\n::set-output name=waiting::[]\n'; touch pwned; "
+    '"${{ secrets.CF_INFRA_STATE_KEY }}'
+)
 
 
 def test_words_of_strangers_are_no_commands(place: Place, tmp_path: Path) -> None:
     pwned = tmp_path / "pwned"
     hostile = HOSTILE.replace("touch pwned", f"touch {pwned}")
-    told = "A reason " + "which is long, " * 8 + "::set-output name=waiting::mine ::add-mask::reason ##[error]told ::error::told"
+    told = (
+        "A reason "
+        + "which is long, " * 8
+        + "::set-output name=waiting::mine ::add-mask::reason ##[error]told ::error::told"
+    )
     head = fork(place, {"grants.yaml": grants("pytorch-cpu", "numba", reason=json.dumps(told))})
     number = place.pull(head, title=hostile, branch=hostile)
-    side = {"title": hostile, "body": hostile, "user": {"login": hostile}, "head": {"ref": hostile, "sha": head}}
+    side = {
+        "title": hostile,
+        "body": hostile,
+        "user": {"login": hostile},
+        "head": {"ref": hostile, "sha": head},
+    }
     checked = place.check(number, head, **side)
     ended = place.ended(head, head_branch=hostile, display_title=hostile, actor={"login": hostile})
     assert (checked.code, ended.code) == (0, 0), checked.log + ended.log
@@ -308,7 +335,10 @@ def test_each_step_has_just_the_secrets_that_it_needs(place: Place, tmp_path: Pa
     secrets = place.secrets("comment")
     place.world.run(
         "pull_request",
-        {"number": number, "pull_request": {"number": number, "head": {"sha": head}, "base": {"sha": place.main()}}},
+        {
+            "number": number,
+            "pull_request": {"number": number, "head": {"sha": head}, "base": {"sha": place.main()}},
+        },
         "check.yml",
         secrets=secrets,  # as if somebody had made them the repository's
     )
@@ -321,3 +351,71 @@ def test_each_step_has_just_the_secrets_that_it_needs(place: Place, tmp_path: Pa
     assert {name for name, value in secrets.items() if value in seen} == {
         "CF_INFRA_STATE_LOGIN", "CF_INFRA_STATE_PASSWORD", "GITHUB_TOKEN",
     }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- after the merge
+
+
+def shown(place: Place) -> set[str]:
+    """The repositories that GitHub shows the grant's variable to."""
+    found = place.state.variables.get("CF_GPU_RUNNER")
+    return {place.state.repositories[one].name for one in found.selected} if found else set()
+
+
+def test_what_nobody_reviewed_waits_and_is_applied_as_it_was_accepted(place: Place) -> None:
+    ended = place.pushed()
+    assert ended.code == 0, ended.log
+    first, second = ended.jobs
+    (found,) = re.findall(
+        r"Digest: `([0-9a-f]{64})`", ended.log.partition(second)[0].rpartition("Summary")[0]
+    )
+    assert (first, second) == ("apply what was reviewed", f"danger: access {found}")
+    assert shown(place) == {"pytorch-cpu-feedstock"}
+    again = place.pushed()  # another push changes nothing, and nobody is asked
+    assert again.code == 0 and again.jobs == ["apply what was reviewed"], again.log
+    assert KEY not in ended.log + again.log
+
+
+def test_a_queued_run_works_on_the_newest_commit(place: Place) -> None:
+    """GitHub gives up a run that waits for another one when a third comes: nothing may be lost by that."""
+    assert place.pushed().code == 0
+    place.world.commit({"grants.yaml": grants()}, "one")
+    lost = place.main()
+    place.world.commit({"grants.yaml": grants("numba")}, "two")
+    place.main()
+    payload = {"ref": "refs/heads/main", "after": lost}
+    ended = place.world.run("push", payload, "apply.yml", secrets=place.secrets("apply"))
+    assert ended.code == 0, ended.log
+    assert shown(place) == {"numba-feedstock"}
+
+
+def test_a_person_does_the_same_without_github(place: Place) -> None:
+    """`make` in a clone: first another digest, which is refused, then the one that was printed."""
+    clone = place.world.folder / "clone"
+    place.world.git("clone", "-q", str(place.world.bare), str(clone), cwd=place.world.folder)
+    (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
+    key = place.world.folder / "state.key"
+    key.write_text(KEY + "\n")
+    key.chmod(0o600)
+    login = {"AWS_ACCESS_KEY_ID": place.s3.operator[0], "AWS_SECRET_ACCESS_KEY": place.s3.operator[1]}
+
+    def make(*words: str) -> subprocess.CompletedProcess[str]:
+        environ = {
+            **place.world.environment(),
+            **login,
+            "CF_INFRA_KEY_FILE": str(key),
+            "GITHUB_TOKEN": PEOPLE,
+        }
+        done = subprocess.run(["make", *words], cwd=clone, env=environ, capture_output=True, text=True)
+        WATCH.said(f"make {words[0]}", done.stdout, done.stderr)
+        return done
+
+    waits = make("apply-reviewed")
+    assert waits.returncode != 0 and "error[waits-for-review]" in waits.stderr
+    (digest,) = set(re.findall(r"access=([0-9a-f]{64})", waits.stderr))
+    wrong = make("accept", "STACK=access", f"DIGEST={digest[::-1]}")
+    assert wrong.returncode != 0 and "error[other-digest]" in wrong.stderr
+    assert shown(place) == set()
+    right = make("accept", "STACK=access", f"DIGEST={digest}")
+    assert right.returncode == 0, right.stderr
+    assert shown(place) == {"pytorch-cpu-feedstock"}
