@@ -35,6 +35,7 @@ from cf_infra.deployment import (
     note_begun,
     resources,
     save_inventory,
+    save_learned,
     save_proven,
 )
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
@@ -307,6 +308,7 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         credentials=[] if wish.destroy else run.logins().steps(),
         allowed=allowed,
         allowed_by=_allowed_by(run, wish) if allowed else "",
+        learned=found.learned,
     )
     record.save(deployment, saved)
     if wish.ask:
@@ -528,6 +530,7 @@ def _apply(run: Run, saved: record.Record, step: Step, applying: recording.Apply
             record.discard(deployment)  # done or not, it does not fit the state any more
         applying.changes = int(saved.summary.get("total", 0))
         after = _note(run, tofu, connection, before, saved, complete=True)
+        save_learned(deployment, saved.learned)
         told = [] if saved.destroy else [*around.give(tofu, after), *_turn(run, tofu, after)]
         run.share()
         if saved.destroy:
