@@ -243,6 +243,8 @@ class UnaskedGithub(AtGithub):
         if self.stack.stack.kind is Kind.APP:
             absent = sorted(set(known.get("absent") or ()) & set(wanted["repositories"]))
             return Found(values={**told, "absent": absent})
+        if identity(self.deployment) and "repository_ids" not in known:
+            raise Failure(_not_learned(self.stack.name))
         told["repository_ids"] = _numbers(github_look.followed(wanted), known.get("repository_ids") or {})
         told["kept_files"] = {} if destroy else _kept(state, wanted["files"])
         if self.direct:
@@ -264,6 +266,14 @@ class UnaskedGithub(AtGithub):
         if noted is None:
             return dict(self.before.lists) if identity(self.deployment) else {}
         return {name: text.encode() for name, text in noted.items()}
+
+
+def _not_learned(stack: str) -> Diagnostic:
+    detail = (
+        f"The last apply of `{stack}` did not note the numbers of its repositories, and GitHub is not asked."
+    )
+    hint = f"its next apply notes them:\ncf-infra plan {stack}\ncf-infra apply {stack}"
+    return Diagnostic("not-learned", detail=detail, hint=hint)
 
 
 def _kept(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:

@@ -430,6 +430,21 @@ def test_a_stack_file_that_names_another_place_is_not_used(name: str, desk: Desk
     assert found.unplanned == [{"stack": "lab", "why": head_plans.NOT_APPROVED}] and not desk.given
 
 
+@pytest.mark.parametrize("name", OTHER_CLOUDS)
+def test_an_approved_stack_file_reaches_no_other_place_either(name: str, desk: Desk) -> None:
+    """A maintainer's approval is no merge: there still is no cloud, and what no stack file may have is refused."""
+    old, new = OTHER_CLOUDS[name]
+    head = desk.head({"stacks/lab.yaml": STACK.replace(old, new, 1)})
+    if name == "another cloud":
+        desk.plan(head, approved=True)
+        assert b"stolen-cloud" not in desk.given["lab"].compiled["main.tf.json"]
+        assert not desk.given["lab"].environment.keys() & {"OS_CLIENT_CONFIG_FILE", "OS_CLOUD"}
+    else:
+        with pytest.raises(Failure):
+            desk.plan(head, approved=True)
+        assert not desk.given
+
+
 def test_what_looks_like_code_in_a_grant_stays_text(desk: Desk) -> None:
     reason = '"${file(\\"/proc/self/environ\\")} %{ for x in [1] }y%{ endfor } ]] <!-- --> | ` $(id)"'
     desk.plan(desk.head({"grants.yaml": grants("alpha", reason=reason)}))

@@ -176,6 +176,8 @@ def test_a_head_is_planned_as_it_will_be_once_it_is_merged(place: Place) -> None
     assert rows["life"]["lost"] == ["alpha-feedstock/gpu-job"] and rows["given"]["lost"] == [
         "gamma-feedstock/gpu-own"
     ]
+    sizes = [item["what"] for item in rows["given"]["items"] if item["what"].startswith("server ")]
+    assert sizes and all(what.endswith("(4 vCPUs, 8 GiB, 1 GPU)") for what in sizes)
     assert same(found, place.planned()) == {"life": NOTHING, "given": NOTHING}
     assert [d.code for d in found.diagnostics if d.severity == "error"] == []
 
