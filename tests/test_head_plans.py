@@ -6,6 +6,7 @@ test_head_plans_at_github.py let it plan.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -17,10 +18,12 @@ import pytest
 from roots import read_folder, write_root
 from test_diff import blob, commit, git, head_of, huge, link, submodule, tree, way_out
 
-from cf_infra import deploy, head_plans
+from cf_infra import deploy, head_plans, keys
+from cf_infra.at_openstack import PROVISIONER_ADDRESS
 from cf_infra.deployment import now
 from cf_infra.diagnostics import Diagnostic, Failure, render
 from cf_infra.head_plans import HeadPlans
+from cf_infra.surroundings import Found
 from cf_infra.tofu import Tool
 
 DAY = date(2026, 6, 1)
@@ -77,6 +80,7 @@ class Given:
     environment: dict[str, str]
     root: dict[str, bytes]
     allowances: dict[str, int]
+    run: deploy.Run = field(repr=False)
 
 
 @dataclass
@@ -86,12 +90,21 @@ class Desk:
     clone: Path
     tmp: Path
     given: dict[str, Given] = field(default_factory=dict)
-    faults: list[Diagnostic] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=dict)
+    found: Found = field(default_factory=lambda: Found({}))
 
     def plan(self, head: str, base: str = "main", *, approved: bool = False) -> HeadPlans:
         """A head plan whose OpenTofu says that it was stopped."""
         self.given.clear()
         return head_plans.plans(self.clone, base, head, DAY, lambda _: None, stacks_approved=approved)
+
+    def looked_at(self, beside: dict[str, bytes], state: dict[str, Any]) -> Found:
+        """What is known of a stack with these files beside its state, and this state."""
+        write_root(self.clone, beside)
+        self.state = state
+        self.plan("main")
+        shutil.rmtree(self.clone / ".state")
+        return self.found
 
     def refused(self, head: str) -> str:
         """Why a head is not planned at all."""
@@ -110,7 +123,7 @@ class Desk:
     def look(self, run: deploy.Run, wish: deploy.Wish) -> deploy.Planned:
         """In place of deploy.plan_stack."""
         assert not wish.ask
-        found = run.around.look(None, {}, wish.destroy)
+        found = self.found = run.around.look(None, self.state, wish.destroy)
         tofu = run.tofu()
         self.given[run.stack.name] = Given(
             run.stack.name,
@@ -119,8 +132,9 @@ class Desk:
             tofu._env,
             read_folder(run.folder.root),
             dict(wish.allowances),
+            run,
         )
-        raise Failure(Diagnostic("tofu-failed", detail="It was only looked at."), *self.faults)
+        raise Failure(Diagnostic("tofu-failed", detail="It was only looked at."))
 
 
 @pytest.fixture
@@ -233,11 +247,71 @@ def test_a_state_whose_key_is_elsewhere_is_said(desk: Desk, monkeypatch: pytest.
     state = desk.clone / ".state" / "lab"
     write_root(state, {"terraform.tfstate": b"{}"})
     found = desk.plan(desk.head())
-    (state / "terraform.tfstate").unlink()
-    state.rmdir()
-    state.parent.rmdir()
+    shutil.rmtree(state.parent)
     assert found.unplanned == [{"stack": "lab", "why": "the key of its state is not here"}]
     assert not (desk.tmp / "no.key").exists(), "and none is made"
+
+
+def resource(mode: str, kind: str, address: str, **told: str) -> dict[str, Any]:
+    return {"mode": mode, "type": kind, "address": address, "values": told}
+
+
+PROJECT = resource(
+    "managed", "openstack_identity_project_v3", "module.project.this", id="p", name="cf-lab-project"
+)
+ROLES = [
+    resource(
+        "data", "openstack_identity_role_v3", f"module.project.data.{name}", id=f"id-of-{name}", name=name
+    )
+    for name in ("member", "reader")
+]
+
+
+def state_of(*found: dict[str, Any]) -> dict[str, Any]:
+    return {"values": {"root_module": {"resources": list(found)}}}
+
+
+def test_before_there_is_a_project_nothing_is_looked_up_with_a_cloud_either(desk: Desk) -> None:
+    desk.plan("main")
+    assert desk.found.values["known"] == {"network": None, "roles": {}, "images": {}, "flavors": {}}
+    assert desk.found.told == []
+
+
+@pytest.mark.parametrize(("learned", "image", "said"), [
+    (b'{"images": {"ubuntu-24.04": "id-of-ubuntu"}}', "id-of-ubuntu", []),
+    (b"{}", "not looked up: image ubuntu-24.04", ["not-looked-up"]),
+    (b"[]", "not looked up: image ubuntu-24.04", ["not-looked-up"]),
+])  # fmt: skip
+def test_ids_are_those_of_the_last_apply_and_others_are_named(
+    learned: bytes, image: str, said: list[str], desk: Desk
+) -> None:
+    found = desk.looked_at({".state/lab/learned.json": learned}, state_of(PROJECT, *ROLES))
+    assert found.values["known"] == {
+        "network": None,
+        "roles": {"member": "id-of-member", "reader": "id-of-reader"},
+        "images": {"ubuntu": image},
+        "flavors": {},
+    }
+    assert [d.code for d in found.told] == said
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_the_provisioners_password_is_the_one_of_the_state(
+    changed: bool, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the master key changes a plan with the cloud asks which password works; this one sees it in the state."""
+    rings = []
+    for variable, name in (("CF_INFRA_KEY_FILE", "new.key"), ("CF_INFRA_PREVIOUS_KEY_FILE", "old.key")):
+        source = keys.KeyFile(desk.tmp / name)
+        monkeypatch.setenv(variable, str(source.path))
+        rings.append(keys.stack_key(keys.state_key(source, desk.clone, create=True), "lab"))
+    there = keys.password(rings[0 if changed else 1], "provisioner", "0")
+    user = resource("managed", "openstack_identity_user_v3", PROVISIONER_ADDRESS, id="u", password=there)
+    beside = {".state/lab/terraform.tfstate": b"{}", ".state/lab/learned.json": b"{}"}
+    desk.looked_at(beside, state_of(PROJECT, *ROLES, user))
+    around = desk.given["lab"].run.around
+    assert around.secrets()["passwords"] == {"provisioner": there}
+    assert there in around.hidden()
 
 
 def test_a_base_that_is_no_ancestor_and_a_detached_head_are_told(desk: Desk) -> None:
