@@ -339,6 +339,8 @@ def _show(console: Console, outcome: Any, detailed: bool = False, next_step: str
 
 
 app.command("diff")(cli_review.diff)
+app.command("review")(cli_review.review)
+app.command("comment")(cli_review.comment)
 
 state_app = typer.Typer(
     no_args_is_help=True, help="Where states lie, and the key that they are encrypted with."

@@ -241,6 +241,15 @@ CODES: dict[str, Code] = {
         "Data fits changed stacks only",
         "A head's stacks/ are used only after a maintainer approved that head.",
     ),
+    # commenting
+    "head-moved": _error(
+        "Pull request has another head",
+        "What was looked at is not the newest commit of the pull request any more; nothing is said about it.",
+    ),
+    "pull-refused": _error(
+        "Pull request is not commented",
+        "It is closed, or goes into another branch than the default one, whose rules are the ones that hold.",
+    ),
     # running
     "usage": _error("Wrong usage", "The command line does not fit; see --help."),
     "tool-missing": _error("Tool is missing", "A program that cf-infra runs is not installed."),

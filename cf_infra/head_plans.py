@@ -50,13 +50,14 @@ NOT_APPROVED = "its file is changed: it is planned after a maintainer approved t
 class HeadPlans:
     """What the head would do. `base`, `head`: which commits were read, however they were named.
 
-    `plans`: the rows of `plan --format json`, each with its `hashes`; `unplanned`: rows of stack and why.
+    `plans`: the rows of `plan --format json`, each with its `hashes`; `unplanned`: rows of stack and why;
+    `provisions` is False where there is nothing that a plan could tell.
     """
 
     base: dict[str, str | None]
     head: dict[str, str | None]
     plans: list[dict[str, Any]]
-    unplanned: list[dict[str, str]] = field(default_factory=list)
+    unplanned: list[dict[str, Any]] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
 
@@ -152,7 +153,7 @@ class _Planning:
         ours = commands.deployed(folder, options, self.say)
         gone = commands.left_behind(folder, options, self.say)
         both = {**ours, **gone}
-        unplanned = [{"stack": name, "why": NOT_APPROVED} for name in sorted(changed)]
+        unplanned: list[dict[str, Any]] = [{"stack": name, "why": NOT_APPROVED} for name in sorted(changed)]
         unplanned += self._nothing_to_provision(changed)
         names = [name for name in both if name not in changed]
         lost = {name: deploy.lost_pairs(folder, both[name], name in gone) for name in names}
@@ -206,13 +207,14 @@ class _Planning:
             return replace(deploy.key_sources(folder, deployment), create=False)
         return keys.Sources(keys.KeyFile(self.place / f"{deployment.name}.key"), create=True)
 
-    def _nothing_to_provision(self, changed: set[str]) -> list[dict[str, str]]:
+    def _nothing_to_provision(self, changed: set[str]) -> list[dict[str, Any]]:
         """Stacks whose access changes, and where there is nothing for OpenTofu to do."""
         old, new = self.before.resolved().stacks, self.after.resolved().stacks
         return [
             {
                 "stack": name,
                 "why": f"kind {stack.stack.kind}: nothing of ours to provision, see the difference",
+                "provisions": False,
             }
             for name, stack in sorted(new.items())
             if name not in changed

@@ -91,6 +91,16 @@ class Repository:
         """Is `base` a commit that `head` comes from? False, too, where a shallow clone does not show it."""
         return self._git("merge-base", "--is-ancestor", base, head).returncode == 0
 
+    def parents(self, name: str) -> list[str]:
+        """The commits that a commit was made from; empty, too, if it is not here."""
+        found = self._git("rev-list", "--parents", "--max-count=1", "--end-of-options", name)
+        return found.stdout.decode().split()[1:] if not found.returncode else []
+
+    def parted(self, base: str, head: str) -> str | None:
+        """The newest commit that both come from; None where the clone shows none."""
+        found = self._git("merge-base", "--end-of-options", base, head)
+        return found.stdout.decode().strip() or None if not found.returncode else None
+
     def read(self, name: str) -> Revision:
         """The root folder's files at a revision. Raises Failure for what must not or cannot be read."""
         commit = self.commit(name)
