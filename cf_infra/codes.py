@@ -233,6 +233,10 @@ CODES: dict[str, Code] = {
         "Id is not known without the cloud",
         "A plan that asks no cloud takes ids from the last apply, and this one was never looked up.",
     ),
+    "not-learned": _error(
+        "Last apply noted no ids",
+        "A plan that asks nobody works with what the last apply noted, and that was one of an earlier version.",
+    ),
     "stacks-first": _error(
         "Data fits changed stacks only",
         "A head's stacks/ are used only after a maintainer approved that head.",

@@ -7,10 +7,10 @@ shared is said once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _ADDRESS = re.compile(r'(.*)\["(.*)"\](.*)', re.DOTALL)
-_NUMBERED = re.compile(r"(.*?)([1-9][0-9]{0,8})", re.DOTALL)
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,9})([^0-9]*)", re.DOTALL)
 _REPOSITORY = re.compile(r"(.*?)((?:-feedstock)?/.*)", re.DOTALL)
 
 
@@ -33,12 +33,12 @@ def lines(names: Iterable[str]) -> list[str]:
 def dense(names: Iterable[str]) -> list[str]:
     """The same with what keys share said once: types with the same keys, numbers that follow each other, endings.
 
-    `type and other: *-feedstock/gpu-large: jax, numpy; *-feedstock/gpu-large/1-3: scipy`.
+    `type and other: *-feedstock/gpu-large: jax, numpy; scipy-feedstock/gpu-large/[1-3]`.
     """
-    together: dict[tuple[str, ...], list[str]] = {}
+    together: dict[tuple[bool, tuple[str, ...]], list[str]] = {}
     for before, keys in by_type(names):
-        together.setdefault(tuple(keys), []).append(before)
-    return [_said(" and ".join(filter(None, types)), keys) for keys, types in together.items()]
+        together.setdefault((bool(before), tuple(keys)), []).append(before)
+    return [_said(" and ".join(types), keys) for (_, keys), types in together.items()]
 
 
 def _said(types: str, keys: Sequence[str]) -> str:
@@ -47,26 +47,31 @@ def _said(types: str, keys: Sequence[str]) -> str:
 
 
 def _ranges(keys: Sequence[str]) -> list[str]:
-    """`a/1`, `a/2`, `a/3`, `a/7` as `a/1-3+7`; everything else as it is."""
-    numbers: dict[str, list[int]] = {}
+    """`a/1`, `a/2`, `a/3`, `a/7` as `a/[1-3+7]`: by the last number of each; everything else as it is."""
+    numbers: dict[tuple[str, str, int], list[int]] = {}
     found = []
     for key in keys:
         match = _NUMBERED.fullmatch(key)
-        if match and match[1].endswith("/"):
-            numbers.setdefault(match[1], []).append(int(match[2]))
-        else:
+        if match is None:
             found.append(key)
-    return found + [before + "+".join(_runs(sorted(set(each)))) for before, each in numbers.items()]
-
-
-def _runs(numbers: Sequence[int]) -> Iterable[str]:
-    first = last = numbers[0]
-    for number in [*numbers[1:], None]:
-        if number is not None and number == last + 1:
-            last = number
             continue
-        yield f"{first}" if first == last else f"{first}-{last}"
-        first = last = number if number is not None else last
+        wide = len(match[2]) if match[2].startswith("0") else 0
+        numbers.setdefault((match[1], match[3], wide), []).append(int(match[2]))
+    for (before, after, wide), each in numbers.items():
+        one = sorted(set(each))
+        told = f"[{'+'.join(_runs(one, wide))}]" if len(one) > 1 else f"{one[0]:0{wide}}"
+        found.append(f"{before}{told}{after}")
+    return found
+
+
+def _runs(numbers: Sequence[int], wide: int) -> Iterator[str]:
+    """Those that follow each other as first-last; with leading zeros where they were written so."""
+    first = numbers[0]
+    for at, number in enumerate(numbers):
+        if at + 1 < len(numbers) and numbers[at + 1] == number + 1:
+            continue
+        yield f"{first:0{wide}}" if first == number else f"{first:0{wide}}-{number:0{wide}}"
+        first = numbers[at + 1] if at + 1 < len(numbers) else number
 
 
 def _by_ending(keys: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from cf_infra.files import write_tree
 from cf_infra.kinds import Say
 from cf_infra.model import State
 from cf_infra.parse import GRANTS, OVERRIDES
+from cf_infra.process import Interrupted
 from cf_infra.project import Folder
 from cf_infra.state_place import STATE_FILE
 from cf_infra.tofu import find
@@ -162,7 +164,9 @@ class _Planning:
             others = frozenset(key for n, keys in lost.items() if n != name for key in keys)
             return deploy.plan_stack(run, deploy.Wish(allowed, others, destroy=name in gone, ask=False))
 
-        done, failed, _ = waves.in_parallel(names, one_stack, settings.jobs)
+        done, failed, interrupted = waves.in_parallel(names, one_stack, settings.jobs)
+        if interrupted:
+            raise Interrupted("plan")
         unplanned += [{"stack": name, "why": _why(faults)} for name, faults in sorted(failed.items())]
         planned = [done[name] for name in sorted(done)]
         told += [d for d in self.after.diagnostics if d.severity == "warning"]
@@ -172,7 +176,7 @@ class _Planning:
         words += [f"{OVERRIDES}: {d.detail}" for d in unused]
         rows = [{**commands.plan_row(p, folder), "hashes": p.record.hashes} for p in planned]
         sides = one.as_json(), other.as_json()
-        return HeadPlans(*sides, rows, unplanned, project.placed(folder, told), words)
+        return HeadPlans(*sides, rows, unplanned, project.placed(folder, list(dict.fromkeys(told))), words)
 
     def _here(self, folder: Folder) -> Folder:
         """The folder at the root of our own, where its states are local ones."""
@@ -189,10 +193,13 @@ class _Planning:
         tool = kinds.tool_for(stack.stack.kind, find(files.PROJECT))
         sources = self._sources(folder, deployment)
         ring = keys.ring(sources, folder.root, deployment.name)
-        lists = github_files.lists(self.before.resolved(), self.before.inventory)
-        known = unasked.Before(self.before.root, lists)
+        known = unasked.Before(self.before.root, self._lists)
         around = unasked.surroundings(folder, deployment, stack, ring, say, known)
         return deploy.Run(folder, deployment, stack, around, tool, sources, ring, None, say)
+
+    @cached_property
+    def _lists(self) -> dict[str, bytes]:
+        return github_files.lists(self.before.resolved(), self.before.inventory)
 
     def _sources(self, folder: Folder, deployment: Deployment) -> keys.Sources:
         """Where the key of a state comes from; for one that is not there yet a key that is thrown away as well."""

@@ -6,6 +6,7 @@ alone, so that no text of a stranger stands in a comment's first line. docs/revi
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -16,11 +17,15 @@ from cf_infra.side import GIVEN
 
 JSON: TypeAlias = Mapping[str, Any]
 KINDS = (
-    "error", "refused", "unknown", "forget", "destroy", "replace", "entry", "grants", "people", "budget", "full", "capacity",
+    "error", "refused", "unknown", "forget", "destroy", "replace",
+    "entry", "grants", "people", "budget", "full", "capacity",
 )  # fmt: skip
 """Kinds of danger, the worst first; `capacity` tells what is left where less is left, and is no danger by itself."""
 TAKES = {"forget": "forget", "delete": "destroy", "replace": "replace"}
 COUNTED = {"add": "create", "change": "update", "replace": "replace", "destroy": "delete", "forget": "forget"}
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+CURRENCY = re.compile("[A-Z]{3}")
+"""What of the files may stand in the verdict."""
 LONGEST = 500
 """Characters of a single text that the value keeps of a stranger's."""
 
@@ -67,7 +72,7 @@ def review(
 
 def _planned(row: JSON) -> dict[str, Any]:
     """A stack's plan with what is counted for people: what is only a note in the state counts as `records`."""
-    items = list(row.get("items") or ())
+    items = [{**item, "what": str(item["what"])[:LONGEST]} for item in row.get("items") or ()]
     shown = Counter(_action(item) for item in items if not report.is_internal(item))
     counts = {name: shown[action] for name, action in COUNTED.items()}
     refusals = [dict(one) for one in row.get("refusals") or ()]
@@ -271,10 +276,12 @@ def _a(kind: str) -> str:
 
 
 def _until(ends: Sequence[str | None]) -> str:
-    days = sorted({end for end in ends if end is not None and end != NEVER})
+    days = sorted({end for end in ends if end is not None and DAY.fullmatch(end)})
     never = any(end is None or end == NEVER for end in ends)
     if never:
         return " without an end" if not days else " partly without an end"
+    if not days:
+        return ""
     return f" until {days[0]}" if len(days) == 1 else f" until {days[0]} to {days[-1]}"
 
 
@@ -347,11 +354,14 @@ def _taking(value: JSON) -> Iterator[str]:
 def _money(diff: JSON | None) -> str:
     if diff is None:
         return ""
-    more = [text for text in map(difference_report.more, diff["effects"]["money"]) if text]
-    more = more or [f"+0.00 {currency}" for currency in diff.get("currencies", ())]
-    known = f"{' and '.join(more)} a month" if more else "costs are not known"
+    rows = [row for row in diff["effects"]["money"] if CURRENCY.fullmatch(row["currency"])]
+    more = list(filter(None, map(difference_report.more, rows)))
+    if not more:
+        known = [name for name in diff.get("currencies", ()) if CURRENCY.fullmatch(name)]
+        more = [f"+0.00 {' and '.join(known)}"] if known else []
+    told = f"{' and '.join(more)} a month" if more else "costs are not known"
     unknown = len(diff["effects"]["unknown_prices"])
-    return known + (f" and {_number(unknown, 'unknown price')}" if unknown else "")
+    return told + (f" and {_number(unknown, 'unknown price')}" if unknown else "")
 
 
 def _warnings(value: JSON) -> Iterator[str]:

@@ -167,7 +167,7 @@ def _one_danger(row: JSON, step: Step) -> list[str]:
         return [title, *(f"  - {_thing(row, one)}" for one in row["things"])]
     names = [_name(one["name"]) for one in row["things"]]
     told = compact.lines(names) if step.naming == "names" else compact.dense(names)
-    return [title, "", *(f"  {line}" for line in block("\n".join(_folded(told)))), ""]
+    return [title, "", *_block(_folded(told)), ""]
 
 
 def _thing(row: JSON, one: JSON, quoted: Any = code) -> str:
@@ -177,6 +177,11 @@ def _thing(row: JSON, one: JSON, quoted: Any = code) -> str:
     if row["kind"] in PLANNED:
         return f"{quoted(one['words'])}, {quoted(one['name'])}"
     return f"{quoted(one['name'])}: {quoted(one['words'])}"
+
+
+def _block(lines: Iterable[str]) -> list[str]:
+    """A block inside of a list's entry: every line of it stands below the entry's words, or it would end there."""
+    return [f"  {line}" for text in block("\n".join(lines)) for line in text.split("\n")]
 
 
 def _folded(lines: Iterable[str]) -> Iterator[str]:
@@ -378,14 +383,44 @@ def _named_as_far(kind: str, rows: Sequence[JSON], room: int) -> list[str]:
     title = f"- **{WORDS[kind]}: {total:,}**"
     left = room - len(title.encode()) - 150
     counts = _fitting((f"{_name(row['stack'])} {row['count']:,}" for row in rows if row["stack"]), left // 4)
-    names = _fitting((_name(one["name"]) for row in rows for one in row["things"]), left - left // 4)
-    told = [*_folded([", ".join(counts)] if counts else []), *names]
-    rest = [f"  **AND {total - len(names):,} MORE, not named here**"] if len(names) < total else []
-    return [title, "", *(f"  {line}" for line in block("\n".join(told))), "", *rest, ""]
+    told = [*_folded([", ".join(counts)] if counts else [])]
+    names, named = _densely(rows, left - len("\n".join(told).encode()) - 3 * len(told))
+    told += names
+    rest = [f"  **AND {total - named:,} MORE, not named here**"] if named < total else []
+    return [title, "", *_block(told), "", *rest, ""]
+
+
+def _densely(rows: Sequence[JSON], room: int) -> tuple[list[str], int]:
+    """As many of the things as fit in so many bytes, in the dense form, and how many these are."""
+    whole = [(row["stack"], _name(one["name"])) for row in rows for one in row["things"]]
+    fewest, most, best = 0, len(whole), [""]
+    for _ in range(TRIES):
+        number = (fewest + most + 1) // 2
+        lines = _by_stack(whole[:number])
+        if sum(len(line.encode()) + 3 for line in lines) <= room:
+            fewest, best = number, lines
+        else:
+            most = number - 1
+    return best if fewest else [], fewest
+
+
+TRIES = 8
+"""So often the room is halved: what is found is within half a percent of what would fit."""
+
+
+def _by_stack(things: Sequence[tuple[str | None, str]]) -> list[str]:
+    found: dict[str | None, list[str]] = {}
+    for stack, name in things:
+        found.setdefault(stack, []).append(name)
+    lines: list[str] = []
+    for stack, names in found.items():
+        told = compact.dense(names)
+        lines += [f"{_name(stack)}: {told[0]}", *told[1:]] if stack else told
+    return list(_folded(lines))
 
 
 def _fitting(texts: Iterable[str], room: int) -> list[str]:
-    """The first of them, as many as so many bytes take; each is put on a line of its own."""
+    """The first of them, as many as so many bytes take."""
     found = []
     for text in texts:
         room -= len(text.encode()) + 4
