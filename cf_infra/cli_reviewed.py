@@ -47,8 +47,6 @@ def asked_of(
     repository: str | None,
 ) -> Asked | None:
     """What was asked; None without --reviewed. Raises Failure("usage")."""
-    from cf_infra import commands, gate
-
     if not reviewed:
         alone = {"--since": since, "--accept": accept, "--review": reviews, "--repository": repository}
         used = [name for name, value in alone.items() if value]
@@ -56,5 +54,7 @@ def asked_of(
             detail = f"{used[0]} says how --reviewed decides, and that is missing."
             raise Failure(Diagnostic("usage", detail=detail, hint="cf-infra apply --reviewed --help"))
         return None
+    from cf_infra import commands, gate
+
     accepted = commands.pairs(accept, "--accept")
     return gate.Asked(since, accepted, reviews or (), repository)

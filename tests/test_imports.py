@@ -55,7 +55,6 @@ CORE = [
     "codeowners",
     "review_record",
     "reviewed",
-
     "github_parts",
     "selection",
     "chain",
