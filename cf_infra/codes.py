@@ -320,6 +320,9 @@ CODES: dict[str, Code] = {
     "other-digest": _error(
         "Accepted is another plan", "--accept names a digest that is not that of what waits; nothing is applied."
     ),
+    "bad-review": _error(
+        "File holds no review", "--review takes a saved comment of ours with its record, as it was signed."
+    ),
     "few-approvers": _error(
         "Nobody could approve it", "A rule asks for more people than it names; no merge would ever be enough."
     ),

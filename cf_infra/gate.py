@@ -255,6 +255,7 @@ class Gate:
     say: Say
     told: list[Diagnostic] = field(default_factory=list)
     covering: dict[str, list[Merged]] = field(default_factory=dict)
+    accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
     _changes: dict[tuple[str, str], Touched] = field(default_factory=dict)
 
     @cached_property
@@ -300,12 +301,14 @@ class Gate:
             saved.stack, saved.review_digest, rows, files, words, astray=beside, never=never
         )
         merged = self._merged(saved, since, rows, ring, merges) if not never else []
-        accepted = self.asked.accept.get(saved.stack)
-        verdict = reviewed.judge(asked, merged, accepted)
+        verdict = reviewed.judge(asked, merged)
         if verdict.waits and not never and any(wait["address"] in {r[0] for r in rows} for wait in verdict.waits):
             asked = replace(asked, time=self._rows(since, saved), offline=self._rows(saved.head, saved))
-            verdict = reviewed.judge(asked, merged, accepted)
+            verdict = reviewed.judge(asked, merged)
         self.covering[saved.stack] = [one for one in merged if one.pull in verdict.by]
+        if verdict.waits and self.asked.accept.get(saved.stack) == verdict.digest:
+            self.accepted[saved.stack] = (verdict.digest, len(verdict.waits))
+            return replace(verdict, waits=())
         return verdict
 
     def _change(self, since: str, until: str) -> Touched:
@@ -352,6 +355,9 @@ class Gate:
         """Write into the journal of a stack whose reviews and which person let it be applied."""
         deployment = Deployment(self.folder.root, saved.stack, saved.cloud, saved.own)
         own = Journal(deployment.state, self.say)
+        if saved.stack in self.accepted:
+            digest, rows = self.accepted[saved.stack]
+            own.note("accepted", plan_digest=saved.plan_digest, digest=digest, rows=rows)
         for one in self.covering.get(saved.stack, ()):
             rows = one.approvals or ()
             own.note(

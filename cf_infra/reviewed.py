@@ -106,8 +106,8 @@ class Verdict:
         return Diagnostic("waits-for-review", detail=detail, hint=hint)
 
 
-def judge(asked: Asked, merged: Sequence[Merged], accepted: str | None = None) -> Verdict:
-    """What waits; nothing if a person accepted just this. Raises nothing: another digest than `accepted` waits, too."""
+def judge(asked: Asked, merged: Sequence[Merged]) -> Verdict:
+    """What waits of a plan, each row with the reason."""
     waits: list[dict[str, str]] = []
     waiting: list[Hash] = []
     by: dict[str, None] = {}
@@ -129,8 +129,6 @@ def judge(asked: Asked, merged: Sequence[Merged], accepted: str | None = None) -
         waiting.append(row)
         waits.append(_told(asked, row, asked.never or CLOUD))
     digest = _digest(asked, [row for row in waiting if row in asked.files or row in asked.astray])
-    if accepted is not None and accepted == digest:
-        waits = []
     return Verdict(asked.stack, digest, tuple(waits), tuple(by))
 
 
