@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from cf_infra.gate import Asked
 
 Reviewed = Annotated[
-    bool, typer.Option("--reviewed", help="Only what merged reviews cover, or time alone did; the rest waits.")
+    bool,
+    typer.Option("--reviewed", help="Only what merged reviews cover, or time alone did; the rest waits."),
 ]
 Since = Annotated[
     str | None,
@@ -28,13 +29,17 @@ Accept = Annotated[
 ReviewFiles = Annotated[
     list[Path] | None,
     typer.Option(
-        "--review", metavar="FILE", help="A saved comment with its record, instead of asking GitHub; repeatable."
+        "--review",
+        metavar="FILE",
+        help="A saved comment with its record, instead of asking GitHub; repeatable.",
     ),
 ]
 OwnRepository = Annotated[
     str | None,
     typer.Option(
-        "--repository", metavar="OWNER/NAME", help="This folder at GitHub (default: settings.yaml, or the workflow's)."
+        "--repository",
+        metavar="OWNER/NAME",
+        help="This folder at GitHub (default: settings.yaml, or the workflow's).",
     ),
 ]
 

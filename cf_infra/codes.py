@@ -318,7 +318,8 @@ CODES: dict[str, Code] = {
         "Neither a merged review covers what this plan does, nor is it time's alone; the stack is not applied.",
     ),
     "other-digest": _error(
-        "Accepted is another plan", "--accept names a digest that is not that of what waits; nothing is applied."
+        "Accepted is another plan",
+        "--accept names a digest that is not that of what waits; nothing is applied.",
     ),
     "bad-review": _error(
         "File holds no review", "--review takes a saved comment of ours with its record, as it was signed."
@@ -327,7 +328,8 @@ CODES: dict[str, Code] = {
         "Nobody could approve it", "A rule asks for more people than it names; no merge would ever be enough."
     ),
     "one-approver": _warning(
-        "Only one person can approve", "A rule names just as few as it asks for: what they ask for nobody approves."
+        "Only one person can approve",
+        "A rule names just as few as it asks for: what they ask for nobody approves.",
     ),
     "wrong-allowance": _error(
         "Allowance does not fit", "--allow-destroy or overrides.yaml names another number than the plan has."

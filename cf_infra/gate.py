@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -233,7 +232,9 @@ def from_files(paths: Sequence[Path], ring: keys.Ring) -> list[Merged]:
         opened = review_record.opened(text, ring.by_fingerprint())
         if isinstance(opened, str):
             detail = f"It holds no review: {opened}."
-            hint = "save the whole comment of cf-infra at the pull request, as its author sees it when editing"
+            hint = (
+                "save the whole comment of cf-infra at the pull request, as its author sees it when editing"
+            )
             faults.append(Diagnostic("bad-review", file=str(path), detail=detail, hint=hint))
         else:
             found.append(Merged(f"{opened.repository}#{opened.pull}", opened.head, opened))
@@ -302,7 +303,11 @@ class Gate:
         )
         merged = self._merged(saved, since, rows, ring, merges) if not never else []
         verdict = reviewed.judge(asked, merged)
-        if verdict.waits and not never and any(wait["address"] in {r[0] for r in rows} for wait in verdict.waits):
+        if (
+            verdict.waits
+            and not never
+            and any(wait["address"] in {r[0] for r in rows} for wait in verdict.waits)
+        ):
             asked = replace(asked, time=self._rows(since, saved), offline=self._rows(saved.head, saved))
             verdict = reviewed.judge(asked, merged)
         self.covering[saved.stack] = [one for one in merged if one.pull in verdict.by]
@@ -359,16 +364,16 @@ class Gate:
             digest, rows = self.accepted[saved.stack]
             own.note("accepted", plan_digest=saved.plan_digest, digest=digest, rows=rows)
         for one in self.covering.get(saved.stack, ()):
-            rows = one.approvals or ()
+            given = one.approvals or ()
             own.note(
                 "approved",
                 pull=one.pull,
                 head=one.head,
                 plan_digest=saved.plan_digest,
                 grants=list(one.applied.get(saved.stack, ())),
-                approvers=approvals.approvers(rows),
+                approvers=approvals.approvers(given),
                 merger=one.merger,
-                rules=[f"{row['what']}: {row['given']} of {row['needed']}"[:200] for row in rows],
+                rules=[f"{row['what']}: {row['given']} of {row['needed']}"[:200] for row in given],
             )
 
 

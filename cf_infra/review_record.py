@@ -134,7 +134,9 @@ def _line(record: ReviewRecord, fingerprint: str) -> str:
     }
     packed = zlib.compress(json.dumps(said, sort_keys=True, separators=(",", ":")).encode(), 9)
     body = base64.b64encode(packed).decode()
-    return f"<!-- {_NAME} {VERSION} {fingerprint} {body} {_mac(record.key, str(VERSION), fingerprint, body)} -->"
+    return (
+        f"<!-- {_NAME} {VERSION} {fingerprint} {body} {_mac(record.key, str(VERSION), fingerprint, body)} -->"
+    )
 
 
 def _packed(marks: frozenset[bytes] | None) -> str | None:

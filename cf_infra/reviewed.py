@@ -102,7 +102,8 @@ class Verdict:
         listed += [f"- and {rest} more"] * (rest > 0)
         detail = f"`{self.stack}` is not applied; nothing of it was begun:\n" + "\n".join(listed)
         hint = "read what the plan does; whoever may approve it accepts just this, and nothing that comes later:\n"
-        hint += f"cf-infra plan {self.stack} && cf-infra apply {self.stack} --reviewed --accept {self.stack}={self.digest}"
+        name = self.stack
+        hint += f"cf-infra plan {name} && cf-infra apply {name} --reviewed --accept {name}={self.digest}"
         return Diagnostic("waits-for-review", detail=detail, hint=hint)
 
 
@@ -180,7 +181,9 @@ def of_files(address: str, action: str) -> str:
     """What people call a row of the files."""
     sort, _, name = address.partition(":")
     verb = {"create": "given", "delete": "taken away", "update": "changed"}[action]
-    return {"grant": f"grant {name} {verb}", "user": f"person of users/{name} {verb}"}.get(sort, f"{name} {verb}")
+    return {"grant": f"grant {name} {verb}", "user": f"person of users/{name} {verb}"}.get(
+        sort, f"{name} {verb}"
+    )
 
 
 def plain(rows: Iterable[Hash]) -> frozenset[tuple[str, ...]]:

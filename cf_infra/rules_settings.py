@@ -119,10 +119,14 @@ def approvals_can_be_given(view: View) -> Iterator[Diagnostic]:
     """
     settings = view.inventory.settings
     rules = settings.approvals
-    asked: list[tuple[Path, list[str], int]] = [(("default",), rules.default or settings.operators, rules.required)]
+    asked: list[tuple[Path, list[str], int]] = [
+        (("default",), rules.default or settings.operators, rules.required)
+    ]
     asked += [(("stacks", name), named, rules.required) for name, named in rules.stacks.items()]
     extra = (("gpu", rules.extra.gpu), ("destroy", rules.extra.destroy), ("org_wide", rules.extra.org_wide))
-    asked += [(("extra", name), eyes.by, eyes.required) for name, eyes in extra if eyes is not None and eyes.by]
+    asked += [
+        (("extra", name), eyes.by, eyes.required) for name, eyes in extra if eyes is not None and eyes.by
+    ]
     for path, named, needed in asked:
         if any("/" in one for one in named):
             continue
@@ -130,7 +134,8 @@ def approvals_can_be_given(view: View) -> Iterator[Diagnostic]:
         if there < needed and (own or needed > 1):
             yield _too_few(rules, path, there, needed)
         elif there == needed and own:
-            detail = f"The rule asks for {_people(needed)} and names just as many: what one of them asks for stays unapproved."
+            detail = f"The rule asks for {_people(needed)} and names just as many: "
+            detail += "what one of them asks for stays unapproved."
             hint = "name one more, or a team:\n[their-login, another-login, organisation/team]"
             yield _fault("one-approver", ("approvals", *path), "no one to spare", detail, hint, on_key=True)
 
@@ -138,11 +143,22 @@ def approvals_can_be_given(view: View) -> Iterator[Diagnostic]:
 def _too_few(rules: Approvals, path: Path, there: int, needed: int) -> Diagnostic:
     own = path[0] == "extra"
     place: Path = ("approvals", *path, "required") if own else ("approvals", "required")
-    whose = "`operators`" if path == ("default",) and not rules.default else f"`approvals.{'.'.join(map(str, path))}`"
+    whose = (
+        "`operators`"
+        if path == ("default",) and not rules.default
+        else f"`approvals.{'.'.join(map(str, path))}`"
+    )
     detail = f"The rule asks for {_people(needed)}, and {whose} has {there}. Bots approve nothing."
     hint = "ask for fewer, or name more people, or a team"
     on_key = rules.required == 1 and not own
-    return _fault("few-approvers", ("approvals", *path) if on_key else place, "more than there are", detail, hint, on_key)
+    return _fault(
+        "few-approvers",
+        ("approvals", *path) if on_key else place,
+        "more than there are",
+        detail,
+        hint,
+        on_key,
+    )
 
 
 def _people(count: int) -> str:

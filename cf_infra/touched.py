@@ -31,7 +31,7 @@ _SAID_ONLY = frozenset(
 
 @dataclass(frozen=True)
 class Folder:
-    """What counts of one side. `files`: all files of the root folder; `modules`: what git calls that folder's content."""
+    """What counts of one side. `files`: all files of the root folder; `modules`: git's id of that folder."""
 
     inventory: Inventory
     files: Mapping[str, bytes]

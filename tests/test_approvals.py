@@ -83,19 +83,25 @@ def test_each_file_has_its_people_as_codeowners_says() -> None:
                          "overrides.yaml", "modules/", ".github/workflows/apply.yml", "cf_infra/cli.py"])
     )  # fmt: skip
     assert {n.what: n.by for n in needs(inventory(), change)} == {
-        ".github/workflows/apply.yml, cf_infra/cli.py, modules/, overrides.yaml, settings.yaml": ("olga", "peter"),
+        ".github/workflows/apply.yml, cf_infra/cli.py, modules/, overrides.yaml, settings.yaml": (
+            "olga",
+            "peter",
+        ),
         "stacks/guest.yaml": ("olga", "peter"),
         "stacks/lab.yaml": ("carol", "dave", "olga", "peter"),
         "users/lab-terms.json": ("carol", "dave"),
     }
 
 
-EXTRA = SETTINGS + """\
+EXTRA = (
+    SETTINGS
+    + """\
   extra:
     gpu: {by: [gina, hugo]}
     destroy: {required: 2}
     org_wide: {by: [conda-forge/core], required: 2}
 """
+)
 
 
 def test_gpus_taking_away_and_what_holds_for_all_need_further_eyes() -> None:
@@ -106,7 +112,9 @@ def test_gpus_taking_away_and_what_holds_for_all_need_further_eyes() -> None:
     row = found(gone, said(*approved("zoe")), inv)["taking away"]
     assert (row["needed"], row["given"], row["missing"], row["by"]) == (2, 1, 1, ["conda-forge/core", "zoe"])
     assert not lacking(gone, said(*approved("zoe", "ann")), inv)
-    assert lacking(given(CPU), said(*approved("zoe")), inv, destroys=True) == ["taking away"], "a plan replaces"
+    assert lacking(given(CPU), said(*approved("zoe")), inv, destroys=True) == ["taking away"], (
+        "a plan replaces"
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +137,10 @@ def test_what_holds_for_the_whole_organisation(name: str, is_wide: bool) -> None
 
 
 def test_teams_that_must_be_asked_for() -> None:
-    assert teams_of(inventory(EXTRA.replace("[gina, hugo]", "[lab/Admins]".lower()))) == ["conda-forge/core", "lab/admins"]
+    assert teams_of(inventory(EXTRA.replace("[gina, hugo]", "[lab/Admins]".lower()))) == [
+        "conda-forge/core",
+        "lab/admins",
+    ]
 
 
 # ------------------------------------------------------------------------------------------- who approved
@@ -140,7 +151,11 @@ def test_members_of_a_team_and_the_merger_approve() -> None:
     assert (row["given"], row["approvers"], row["missing"], row["why"]) == (1, ["ann"], 0, "")
     row = found(given(CPU), said(merger="BOB"))["grants.yaml"]
     assert row["approvers"] == ["BOB"] and not row["missing"], "the merge is the approval"
-    both = found(given(CPU), said(*approved("bob"), merger="BOB"), inventory(SETTINGS.replace("required: 1", "required: 2")))
+    both = found(
+        given(CPU),
+        said(*approved("bob"), merger="BOB"),
+        inventory(SETTINGS.replace("required: 1", "required: 2")),
+    )
     assert both["grants.yaml"]["missing"] == 1, "one person is one, by whatever letters"
 
 

@@ -1,4 +1,4 @@
-"""`apply --reviewed` between git, a stand-in for GitHub and saved plans: what is covered, and who could forge a review."""
+"""`apply --reviewed` between git, a stand-in for GitHub and saved plans: what is covered, and who could forge it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from cf_infra.record import Record
 from cf_infra.reviewed import CLOUD, Verdict
 from tests.github import Standin, State
 from tests.github.state import Comment, Commit, Issue, Pull
+from tests.leaks import KEY as KEY_KIND
 from tests.leaks import WATCH
 
 ORG, NAME = "conda-forge", "ci-access"
@@ -32,7 +33,9 @@ PLACE = f"{ORG}/{NAME}"
 TOKEN = "ghp_NotARealTokenOfTheGatesOwnTests00001"
 KEY = "5a" * 32
 DAY = date(2026, 6, 1)
-BASE = {k: v for k, v in read_folder(Path(__file__).parent / "errors" / "_base").items() if k != "grants.yaml"}
+BASE = {
+    k: v for k, v in read_folder(Path(__file__).parent / "errors" / "_base").items() if k != "grants.yaml"
+}
 SERVER = 'module.machine.openstack_compute_instance_v2.this["{}"]'
 OF_A_PLAN = {"cloud": "lab", "plan_digest": "1" * 64, "review_digest": "2" * 64, "grants": ""}
 
@@ -72,7 +75,9 @@ class World:
 
     def git(self, *words: str) -> str:
         who = ["-c", "user.name=A test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", "-C", self.root, *who, *words], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", self.root, *who, *words], check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     def commit(self, text: bytes | None, message: str, **files: bytes) -> str:
@@ -90,7 +95,8 @@ class World:
 
     def applied(self, stack: str, commit: str, result: str = "done", part: str = "whole") -> None:
         """The end of an apply in the stack's journal."""
-        lists: dict[str, Any] = dict.fromkeys(("codes", "gained", "changed", "lost", "unsure", "receipts"), [])
+        names = ("codes", "gained", "changed", "lost", "unsure", "receipts")
+        lists: dict[str, Any] = {name: [] for name in names}
         fields = {**OF_A_PLAN, **lists, "commit": commit, "part": part, "result": result, "changes": 0}
         Journal(self.root / ".state" / stack, self.said.append).note("apply-ended", **fields)
 
@@ -114,7 +120,9 @@ class World:
         user = self.state.user(author) or self.state.add_user(author)
         made = Pull(f"head-{number}", "main", head_sha=head)
         self.repository.branches[made.head] = head
-        issue = Issue(self.state.number(), number, f"pull {number}", "", user.id, self.state.clock(), pull=made)
+        issue = Issue(
+            self.state.number(), number, f"pull {number}", "", user.id, self.state.clock(), pull=made
+        )
         self.repository.issues[number] = issue
         if record:
             self.comment(number, self.line(number, head, plans))
@@ -123,7 +131,10 @@ class World:
         return made
 
     def line(self, number: int, head: str, plans: Mapping[str, Sequence[Hash]]) -> str:
-        rows = [{"stack": n, "review_digest": "d" * 64, "hashes": [list(r) for r in rs]} for n, rs in plans.items()]
+        rows = [
+            {"stack": n, "review_digest": "d" * 64, "hashes": [list(r) for r in rs]}
+            for n, rs in plans.items()
+        ]
         return gate.record_of(self.folder(), PLACE, number, self.morning, head, rows)
 
     def comment(self, number: int, text: str, author: str = "cf-bot") -> Comment:
@@ -153,8 +164,16 @@ class World:
         head = self.git("rev-parse", "HEAD")
         text = {"cloud": stack, "compiled": "", "review_digest": "2" * 64, "plan_digest": "1" * 64}
         return Record(
-            stack=stack, own=True, today=str(DAY), clock=str(DAY), head=head, inputs={}, summary=summary, hashes=[list(r) for r in rows], **text
-        )  # fmt: skip
+            stack=stack,
+            own=True,
+            today=str(DAY),
+            clock=str(DAY),
+            head=head,
+            inputs={},
+            summary=summary,
+            hashes=[list(r) for r in rows],
+            **text,
+        )
 
     def gate(self, asked: Asked | None = None) -> Gate:
         return Gate(self.folder(), asked or Asked(), self.offline.get, self.said.append)
@@ -185,7 +204,7 @@ def world(
     key = tmp_path / "state.key"
     key.write_text(KEY)
     key.chmod(0o600)
-    WATCH.knows("the master key of the gate's tests", KEY)
+    WATCH.knows("the master key of the gate's tests", KEY, KEY_KIND)
     monkeypatch.setenv("CF_INFRA_KEY_FILE", str(key))
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     for name in ("GITHUB_REPOSITORY", "GITHUB_ACTIONS", "CF_INFRA_PREVIOUS_KEY_FILE"):
@@ -227,7 +246,9 @@ def test_what_was_merged_before_the_last_whole_apply_covers_nothing_any_more(wor
     assert not world.judge(world.saved("lab"))["lab"].waits, "nothing to do is done"
 
 
-@pytest.mark.parametrize(("result", "part"), [("failed", "whole"), ("interrupted", "whole"), ("done", "take-back")])
+@pytest.mark.parametrize(
+    ("result", "part"), [("failed", "whole"), ("interrupted", "whole"), ("done", "take-back")]
+)
 def test_an_apply_that_was_not_whole_is_no_beginning(world: World, result: str, part: str) -> None:
     pull = world.pull(grants(OLD, ONE), {"lab": [ROW_ONE]})
     assert pull.merge_sha is not None
@@ -305,13 +326,18 @@ def test_changes_that_are_in_no_commit_wait(world: World) -> None:
 def test_a_stack_that_was_never_applied_waits_unless_somebody_says_since_when(world: World) -> None:
     world.pull(grants(OLD, ONE), {"new": [ROW_ONE], "lab": []})
     fresh = replace(world.saved("lab", ROW_ONE), cloud="elsewhere", own=False)
-    assert world.why(fresh) == ["nothing of this stack was applied from a commit yet, so nobody knows what is new"]
+    assert world.why(fresh) == [
+        "nothing of this stack was applied from a commit yet, so nobody knows what is new"
+    ]
     pull = world.pull(grants(OLD, ONE, TWO), {"guest": [ROW_TWO], "lab": [ROW_ONE]})
     assert pull.merge_sha is not None
     fresh = replace(world.saved("lab", ROW_ONE), cloud="elsewhere", own=False)
     assert world.why(fresh, since=world.morning) == []
     assert "not in this clone" in world.why(fresh, since="f" * 40)[0]
-    assert "none that this one comes from" in world.why(fresh, since=str(world.repository.issues[1].pull.head_sha))[0]  # type: ignore[union-attr]
+    assert (
+        "none that this one comes from"
+        in world.why(fresh, since=str(world.repository.issues[1].pull.head_sha))[0]
+    )  # type: ignore[union-attr]
 
 
 # ------------------------------------------------------------------------------------- who could forge a review
@@ -346,7 +372,9 @@ def test_somebody_elses_comment_with_a_record_is_not_looked_at(world: World) -> 
     pull = world.pull(grants(OLD, ONE), {"lab": []})
     line = world.line(1, str(pull.head_sha), {"lab": [ROW_ONE]})
     world.comment(1, line, author="mallory")
-    assert world.why(world.saved("lab", ROW_ONE)) == ["no review covers it"], "files were reviewed, and not this row"
+    assert world.why(world.saved("lab", ROW_ONE)) == ["no review covers it"], (
+        "files were reviewed, and not this row"
+    )
 
 
 def test_two_records_in_our_comment_are_refused(world: World) -> None:
@@ -365,11 +393,13 @@ def test_a_record_of_another_pull_request_is_refused(world: World, of: str) -> N
     lone(world, f"it was made for {place}#{number}")
 
 
-def test_a_record_by_another_key_is_refused(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_record_by_another_key_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     own = tmp_path / "own.key"
     own.write_text("77" * 32)
     own.chmod(0o600)
-    WATCH.knows("another master key of the gate's tests", "77" * 32)
+    WATCH.knows("another master key of the gate's tests", "77" * 32, KEY_KIND)
     before = str(tmp_path / "state.key")
     monkeypatch.setenv("CF_INFRA_KEY_FILE", str(own))
     world.pull(grants(OLD, ONE), {"lab": [ROW_ONE]})
@@ -404,8 +434,13 @@ def strict(world: World) -> World:
 def test_a_merge_over_missing_approvals_waits_and_says_whose(strict: World) -> None:
     pull = strict.pull(grants(OLD, ONE), {"lab": [ROW_ONE]}, merger="olga")
     told = strict.why(strict.saved("lab", ROW_ONE))
-    assert len(told) == 2 and all("an approval is missing: grants.yaml: still needs 1 of ann, zoe" in one for one in told)
-    assert "olga, who merged it, is none of them" in told[0] and "stack lab: still needs 1 of conda-forge/gpu, dave" in told[0]
+    assert len(told) == 2 and all(
+        "an approval is missing: grants.yaml: still needs 1 of ann, zoe" in one for one in told
+    )
+    assert (
+        "olga, who merged it, is none of them" in told[0]
+        and "stack lab: still needs 1 of conda-forge/gpu, dave" in told[0]
+    )
     strict.state.review(pull, "zoe", "APPROVED", str(pull.head_sha))
     strict.state.review(pull, "gina", "APPROVED", str(pull.head_sha))
     assert strict.why(strict.saved("lab", ROW_ONE)) == []
@@ -486,7 +521,10 @@ def test_a_person_accepts_exactly_what_waits(world: World) -> None:
     last = Journal(world.root / ".state" / "lab", world.said.append).read().events[-1]
     assert (last["event"], last["digest"], last["rows"]) == ("accepted", digest, 2)
     with pytest.raises(Failure) as failed:
-        world.judge(world.saved("lab", row("one-feedstock/gpu-large", "create", "9")), asked=Asked(accept={"lab": "e" * 64}))
+        world.judge(
+            world.saved("lab", row("one-feedstock/gpu-large", "create", "9")),
+            asked=Asked(accept={"lab": "e" * 64}),
+        )
     assert [d.code for d in failed.value.diagnostics] == ["other-digest"]
     with pytest.raises(Failure) as failed:
         world.judge(saved, asked=Asked(accept={"guest": digest}))
@@ -548,9 +586,14 @@ def test_the_command_applies_nothing_that_waits_and_says_what_to_do(world: World
     assert (stack["applied"], stack["failed"], len(stack["waits"])) == (0, False, 2)
     (told,) = done.json()["diagnostics"]  # type: ignore[misc]
     assert told["code"] == "waits-for-review" and f"--accept lab={stack['digest']}" in told["hint"]
-    assert (world.root / "build" / "lab" / "plan" / "tofu.plan").exists(), "the plan is still there to be accepted"
+    assert (world.root / "build" / "lab" / "plan" / "tofu.plan").exists(), (
+        "the plan is still there to be accepted"
+    )
     text = world.run().err
-    assert "error[waits-for-review]" in text and "grant one-feedstock/gpu-large given: no review covers it" in text
+    assert (
+        "error[waits-for-review]" in text
+        and "grant one-feedstock/gpu-large given: no review covers it" in text
+    )
 
 
 def test_the_command_refuses_another_digest_and_words_without_reviewed(world: World) -> None:

@@ -1,4 +1,4 @@
-"""The hidden record of a review: only ours counts, for one pull request and head, and it never says more than it saw."""
+"""The hidden record of a review: only ours counts, for one pull request and head, and never says more than it saw."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = {PRINT: KEY}
 BASE, HEAD = "a" * 40, "b" * 40
 ROWS: list[Hash] = [
     ('module.machine.x.this["one-feedstock/gpu-large"]', "create", "1" * 64),
-    ("github_repository_file.this[\".access.yml\"]#one-feedstock/label/one", "update", "2" * 64),
+    ('github_repository_file.this[".access.yml"]#one-feedstock/label/one', "update", "2" * 64),
     ("grant:one-feedstock/gpu-large", "create", "3" * 64),
 ]
 
@@ -105,7 +105,6 @@ def test_a_record_of_another_key_is_none_of_ours() -> None:
 
 def test_what_is_signed_and_has_another_form_is_refused_as_well() -> None:
     for text in (b"", b"[]", b"{}", b'{"stacks": 7}', b'{"stacks": {"lab": ["d", "%"]}}'):
-
         body = base64.b64encode(zlib.compress(text)).decode()
         mac = review_record._mac(KEY, "1", PRINT, body)
         assert "form" in str(opened(f"<!-- cf-infra review 1 {PRINT} {body} {mac} -->", KEYS))
@@ -121,7 +120,12 @@ def test_what_is_signed_and_has_another_form_is_refused_as_well() -> None:
         ("Conda-Forge/Access", 12, HEAD, ""),
         ("somebody/access", 12, HEAD, "it was made for conda-forge/access#12"),
         ("conda-forge/access", 13, HEAD, "it was made for conda-forge/access#12"),
-        ("conda-forge/access", 12, "c" * 40, "its review was of another head: bbbbbbbbbbbb, and cccccccccccc was merged"),
+        (
+            "conda-forge/access",
+            12,
+            "c" * 40,
+            "its review was of another head: bbbbbbbbbbbb, and cccccccccccc was merged",
+        ),
     ],
 )
 def test_a_record_is_for_one_pull_request_and_one_head(
@@ -176,12 +180,8 @@ def test_a_record_lets_through_what_beyond_does_but_for_the_two_steps_of_an_appl
     divided = {address.partition("#")[0] for address, _ in known if "#" in address}
     for address, action, value in rows:
         two_steps = (
-            "#" in address
-            and (address, "update") in known
-            and action == "delete"
-            or "#" not in address
-            and address in divided
-            and action == "update"
+            ("#" in address and (address, "update") in known and action == "delete")
+            or ("#" not in address and address in divided and action == "update")
         ) and known.get((address, action)) != value
         beyond = bool(plan.beyond([(address, action, value)], covered))
         assert ((address, action) in found) == (beyond or two_steps)

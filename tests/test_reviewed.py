@@ -1,4 +1,4 @@
-"""What merged reviews cover: a day of 63 actions in any order, what only time did, and the reason why the rest waits."""
+"""What merged reviews cover: a day of 63 actions in any order, what time did, and the reason why the rest waits."""
 
 from __future__ import annotations
 
@@ -137,7 +137,10 @@ def reviewed_alone(number: int) -> Merged:
     head = MORNING | {number}
     planned, rows = plan(MORNING, head), touched(data(MORNING), data(head)).stacks
     stacks = {
-        name: (planned[name].review_digest if name in planned else "", [*_rows(planned, name), *rows.get(name, ())])
+        name: (
+            planned[name].review_digest if name in planned else "",
+            [*_rows(planned, name), *rows.get(name, ())],
+        )
         for name in (STACK, ACCESS_STACK, MACHINES)
     }
     record = review_record.made("o/r", number, "a" * 40, f"{number:040x}", str(DAY), stacks, KEY)
@@ -285,7 +288,9 @@ def test_the_digest_of_what_waits_is_of_all_of_it() -> None:
     assert digest != "d" * 64, "the plan's own digest does not tell what no plan shows"
     later = replace(more, files=[FILE_ROW, ("grant:two-feedstock/gpu", "create", "3")])
     assert judge(later, ()).digest != digest, "what came after was not accepted"
-    assert judge(replace(more, files=[FILE_ROW]), [seen(FILE_ROW)]).digest == "d" * 64, "what is covered need not be"
+    assert judge(replace(more, files=[FILE_ROW]), [seen(FILE_ROW)]).digest == "d" * 64, (
+        "what is covered need not be"
+    )
     assert judge(replace(asked, astray=[("orphan:1", "delete", "")]), ()).digest != "d" * 64
 
 
@@ -316,7 +321,10 @@ BASE = {k: v for k, v in read_folder(HERE / "errors" / "_base").items() if k != 
 
 def folder(grants: Iterable[str], modules: str | None = None, **files: str) -> Folder:
     text = "version: 1\ngrants:\n" + "".join(grants) if grants else "version: 1\ngrants: []\n"
-    named = {name.replace("__", "/").replace("_yaml", ".yaml").replace("_json", ".json"): v for name, v in files.items()}
+    named = {
+        name.replace("__", "/").replace("_yaml", ".yaml").replace("_json", ".json"): v
+        for name, v in files.items()
+    }
     raw = {**BASE, "grants.yaml": text.encode(), **{name: v.encode() for name, v in named.items()}}
     return Folder(parse(raw).inventory, raw, modules)
 
@@ -340,12 +348,17 @@ def test_order_form_and_words_for_people_touch_nothing() -> None:
     reworded = ONE.replace("Builds take long", "Other words")
     assert not touched(folder([ONE]), folder([reworded])).stacks
     open_to_more = ONE.replace("[admin, maintain]", "[admin, maintain, write]")
-    assert [row[1] for row in touched(folder([ONE]), folder([open_to_more])).stacks["lab"]] == ["create", "delete"]
+    assert [row[1] for row in touched(folder([ONE]), folder([open_to_more])).stacks["lab"]] == [
+        "create",
+        "delete",
+    ]
 
 
 def test_a_class_or_its_label_and_the_day_make_no_difference() -> None:
     label = ONE.replace("gpu-large]", "cirun-lab-gpu-large]")
-    assert touched(folder([]), folder([ONE])).stacks["lab"] == touched(folder([]), folder([label])).stacks["lab"]
+    assert (
+        touched(folder([]), folder([ONE])).stacks["lab"] == touched(folder([]), folder([label])).stacks["lab"]
+    )
 
 
 def test_people_files_and_modules_count() -> None:
@@ -367,7 +380,9 @@ def test_people_files_and_modules_count() -> None:
 def test_a_stack_that_changes_comes_or_goes_is_a_row_of_its_own() -> None:
     text = OWN.replace("m1.large", "m1.small")
     found = touched(folder([]), folder([], stacks__guest_yaml=text))
-    assert {n: [r[:2] for r in rows] for n, rows in found.stacks.items()} == {"guest": [("file:stacks/guest.yaml", "update")]}
+    assert {n: [r[:2] for r in rows] for n, rows in found.stacks.items()} == {
+        "guest": [("file:stacks/guest.yaml", "update")]
+    }
     found = touched(folder([], stacks__new_yaml=LISTS), folder([]))
     assert found.ended == ("new",) and found.stacks["new"][0][:2] == ("file:stacks/new.yaml", "delete")
 
