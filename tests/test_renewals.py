@@ -155,9 +155,8 @@ def test_a_dry_run_asks_nobody(world: World) -> None:
 
 def test_the_limit_of_requests_ends_the_run_and_the_next_one_goes_on(world: World) -> None:
     world.grants(until(SOON), until(SOON, "scipy"))
-    world.github.rate_limit(remaining=0, reset_in=7200)
+    world.github.secondary_limit(retry_after=7200)
     assert world.json("renewals", code=1)["diagnostics"][0]["code"] == "rate-limited"
-    world.github.rate_limit(remaining=5000, reset_in=3600)
     assert len(world.json("renewals")["renewals"]) == 2
 
 
