@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from cf_infra import cli_review
+from cf_infra import cli_review, cli_service
 from cf_infra.cli_grants import grant_app, import_app
 from cf_infra.cli_history import history
 from cf_infra.cli_options import (
@@ -351,6 +351,9 @@ def _show(console: Console, outcome: Any, detailed: bool = False, next_step: str
 
 
 app.command("diff")(cli_review.diff)
+app.command("intake")(cli_service.intake)
+app.command("renewals")(cli_service.renewals)
+export_app.command("issue-form")(cli_service.issue_form)
 
 state_app = typer.Typer(
     no_args_is_help=True, help="Where states lie, and the key that they are encrypted with."

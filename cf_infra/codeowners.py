@@ -31,6 +31,11 @@ def codeowners(inventory: Inventory) -> str:
     return "\n".join(lines) + "\n"
 
 
+def owners(inventory: Inventory) -> dict[str, tuple[str, ...]]:
+    """Who must look at a change, by path; nobody where the files name nobody."""
+    return dict(_lines(inventory, people(inventory.settings.operators)))
+
+
 def _lines(inventory: Inventory, operators: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "*", operators
     yield f"/{GRANTS}", approvals.of_grants(inventory)

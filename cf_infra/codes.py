@@ -469,6 +469,11 @@ CODES: dict[str, Code] = {
     "by-hand": _warning(
         "Something is left for people", "A step needs a hand; the list of steps says which, and how."
     ),
+    # issues
+    "cannot-ask": _warning(
+        "Nobody can be asked there",
+        "A repository is archived, moved, or takes no issues; its maintainers hear nothing from `renewals`.",
+    ),
     # sandbox
     "sandbox": _error("Sandbox failed", "The OpenStack on this machine could not be started or used."),
     "job-refused": _error("Job is refused", "No access list entry lets this repository use this label."),

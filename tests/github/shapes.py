@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from tests.github.state import (
     ROLES,
@@ -63,7 +64,8 @@ class Shapes:
     def user(self, user_id: int) -> JSON:
         """The short form of a user."""
         user = self.state.users[user_id]
-        url = f"{self.api}/users/{user.login}"
+        login = quote(user.login)  # a bot's has brackets
+        url = f"{self.api}/users/{login}"
         return {
             "login": user.login,
             "id": user.id,
@@ -71,7 +73,7 @@ class Shapes:
             "avatar_url": f"{self.html}/avatars/{user.id}",
             "gravatar_id": "",
             "url": url,
-            "html_url": f"{self.html}/{user.login}",
+            "html_url": f"{self.html}/{login}",
             **_links(url, USER_LINKS),
             "type": user.kind,
             "site_admin": False,
