@@ -38,9 +38,9 @@ demo: setup ## Grant, apply and revoke real servers in the sandbox on this machi
 
 # What decides has no cloud in its way: it is covered by the quick tests alone.
 core := access admin_requests answer approvals asked audit audit_cirun audit_credentials audit_github audit_lists audit_openstack audit_report \
-        capacity catalog chain changes check codeowners codes compile credential_report credentials declared diagnostics \
+        capacity catalog chain changes check codeowners codes compact compile credential_report credentials declared diagnostics \
         difference difference_report edit explain feedstock feedstock_yaml findings github_files github_parts had holders \
-        journal lastmile making model names observed orphans parse people plan reach report resolve review_record reviewed rule rules_capacity \
+        journal lastmile making model names observed orphans parse people plan reach report resolve review review_record review_report reviewed rule rules_capacity \
         rules_credentials rules_github rules_grants rules_people rules_settings rules_stacks selection side steps_grant steps_offer \
         steps_people terminal touched yaml12
 comma := ,

@@ -354,6 +354,8 @@ app.command("diff")(cli_review.diff)
 app.command("intake")(cli_service.intake)
 app.command("renewals")(cli_service.renewals)
 export_app.command("issue-form")(cli_service.issue_form)
+app.command("review")(cli_review.review)
+app.command("comment")(cli_review.comment)
 
 state_app = typer.Typer(
     no_args_is_help=True, help="Where states lie, and the key that they are encrypted with."

@@ -233,9 +233,22 @@ CODES: dict[str, Code] = {
         "Id is not known without the cloud",
         "A plan that asks no cloud takes ids from the last apply, and this one was never looked up.",
     ),
+    "not-learned": _error(
+        "Last apply noted no ids",
+        "A plan that asks nobody works with what the last apply noted, and that was one of an earlier version.",
+    ),
     "stacks-first": _error(
         "Data fits changed stacks only",
         "A head's stacks/ are used only after a maintainer approved that head.",
+    ),
+    # commenting
+    "head-moved": _error(
+        "Pull request has another head",
+        "What was looked at is not the newest commit of the pull request any more; nothing is said about it.",
+    ),
+    "pull-refused": _error(
+        "Pull request is not commented",
+        "It is closed, or goes into another branch than the default one, whose rules are the ones that hold.",
     ),
     # running
     "usage": _error("Wrong usage", "The command line does not fit; see --help."),

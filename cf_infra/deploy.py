@@ -35,6 +35,7 @@ from cf_infra.deployment import (
     note_begun,
     resources,
     save_inventory,
+    save_learned,
     save_proven,
 )
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
@@ -211,7 +212,11 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
         lock=wish.ask,
         secrets=around.secrets(),
     )
-    return _planned(run, tofu, compiled, replace(found, told=[*_lost(run, state), *found.told]), wish)
+    shown = tofu.show_plan(deployment.plan)
+    if not wish.ask:  # what was looked up before is not in the plan, and is in the state
+        shown["prior_state"] = state
+    told = [*_lost(run, state), *found.told]
+    return _planned(run, tofu, compiled, replace(found, told=told), wish, shown)
 
 
 def _lost(run: Run, state: Mapping[str, Any]) -> list[Diagnostic]:
@@ -270,9 +275,15 @@ def _same_cloud(run: Run, cloud_id: str) -> bool:
     raise Failure(Diagnostic("foreign-state", detail=detail, hint=hint))
 
 
-def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, wish: Wish) -> Planned:
+def _planned(
+    run: Run,
+    tofu: Tofu,
+    compiled: Mapping[str, bytes],
+    found: Found,
+    wish: Wish,
+    shown: Mapping[str, Any],
+) -> Planned:
     deployment, around = run.deployment, run.around
-    shown = tofu.show_plan(deployment.plan)
     summary = _summary(run, tofu, shown, found.parts)
     lost = sorted({*lost_pairs(run.folder, deployment, wish.destroy), *_unlisted(run, shown, found)})
     counts = _counts(run, summary, shown, found, lost, wish)
@@ -307,6 +318,7 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         credentials=[] if wish.destroy else run.logins().steps(),
         allowed=allowed,
         allowed_by=_allowed_by(run, wish) if allowed else "",
+        learned=found.learned,
     )
     record.save(deployment, saved)
     if wish.ask:
@@ -528,6 +540,7 @@ def _apply(run: Run, saved: record.Record, step: Step, applying: recording.Apply
             record.discard(deployment)  # done or not, it does not fit the state any more
         applying.changes = int(saved.summary.get("total", 0))
         after = _note(run, tofu, connection, before, saved, complete=True)
+        save_learned(deployment, saved.learned)
         told = [] if saved.destroy else [*around.give(tofu, after), *_turn(run, tofu, after)]
         run.share()
         if saved.destroy:

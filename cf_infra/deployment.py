@@ -131,6 +131,21 @@ def save_proven(deployment: Deployment, inventory: InventoryFile) -> None:
     write(deployment.state / PROVEN, raw)
 
 
+def save_learned(deployment: Deployment, learned: Mapping[str, Any]) -> None:
+    """Write what a plan learned of its place, once it is applied."""
+    raw = orjson.dumps(learned, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+    write(deployment.state / LEARNED, raw)
+
+
+def load_learned(deployment: Deployment) -> dict[str, Any]:
+    """What the plan of the last apply learned of its place; empty where nobody wrote it down."""
+    try:
+        found = orjson.loads((deployment.state / LEARNED).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def note_begun(deployment: Deployment, cloud_id: str) -> None:
     """Write down, before anything is made, that this folder applies the stack at this cloud."""
     write(deployment.state / BEGUN, orjson.dumps({"cloud_id": cloud_id, "at": now().isoformat()}))

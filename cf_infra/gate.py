@@ -170,16 +170,15 @@ class Merges:
         """What its commits on the default branch did: after a squash or a rebase its own are not there."""
         whole = Touched()
         for commit in commits:
-            before = self._git.before(commit)
-            if before is not None:
+            for before in self._git.parents(commit)[:1]:
                 whole = whole.joined(touched_between(self._git, before, commit))
         return whole
 
     def _approvals(
         self, pull: WholePull, change: Touched, first: str, takes_away: bool
     ) -> list[dict[str, Any]]:
-        before = self._git.before(first)
-        rules = data_at(self._git, before).inventory if before is not None else self._folder.inventory
+        before = self._git.parents(first)
+        rules = data_at(self._git, before[0]).inventory if before else self._folder.inventory
         merger = pull.merged_by
         said = approvals.Said(
             author=pull.user.login if pull.user is not None else "",

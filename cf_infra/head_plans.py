@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from cf_infra.files import write_tree
 from cf_infra.kinds import Say
 from cf_infra.model import State
 from cf_infra.parse import GRANTS, OVERRIDES
+from cf_infra.process import Interrupted
 from cf_infra.project import Folder
 from cf_infra.state_place import STATE_FILE
 from cf_infra.tofu import find
@@ -48,13 +50,14 @@ NOT_APPROVED = "its file is changed: it is planned after a maintainer approved t
 class HeadPlans:
     """What the head would do. `base`, `head`: which commits were read, however they were named.
 
-    `plans`: the rows of `plan --format json`, each with its `hashes`; `unplanned`: rows of stack and why.
+    `plans`: the rows of `plan --format json`, each with its `hashes`; `unplanned`: rows of stack and why;
+    `provisions` is False where there is nothing that a plan could tell.
     """
 
     base: dict[str, str | None]
     head: dict[str, str | None]
     plans: list[dict[str, Any]]
-    unplanned: list[dict[str, str]] = field(default_factory=list)
+    unplanned: list[dict[str, Any]] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
 
@@ -150,7 +153,7 @@ class _Planning:
         ours = commands.deployed(folder, options, self.say)
         gone = commands.left_behind(folder, options, self.say)
         both = {**ours, **gone}
-        unplanned = [{"stack": name, "why": NOT_APPROVED} for name in sorted(changed)]
+        unplanned: list[dict[str, Any]] = [{"stack": name, "why": NOT_APPROVED} for name in sorted(changed)]
         unplanned += self._nothing_to_provision(changed)
         names = [name for name in both if name not in changed]
         lost = {name: deploy.lost_pairs(folder, both[name], name in gone) for name in names}
@@ -161,7 +164,9 @@ class _Planning:
             others = frozenset(key for n, keys in lost.items() if n != name for key in keys)
             return deploy.plan_stack(run, deploy.Wish(allowed, others, destroy=name in gone, ask=False))
 
-        done, failed, _ = waves.in_parallel(names, one_stack, settings.jobs)
+        done, failed, interrupted = waves.in_parallel(names, one_stack, settings.jobs)
+        if interrupted:
+            raise Interrupted("plan")
         unplanned += [{"stack": name, "why": _why(faults)} for name, faults in sorted(failed.items())]
         planned = [done[name] for name in sorted(done)]
         told += [d for d in self.after.diagnostics if d.severity == "warning"]
@@ -171,7 +176,7 @@ class _Planning:
         words += [f"{OVERRIDES}: {d.detail}" for d in unused]
         rows = [{**commands.plan_row(p, folder), "hashes": p.record.hashes} for p in planned]
         sides = one.as_json(), other.as_json()
-        return HeadPlans(*sides, rows, unplanned, project.placed(folder, told), words)
+        return HeadPlans(*sides, rows, unplanned, project.placed(folder, list(dict.fromkeys(told))), words)
 
     def _here(self, folder: Folder) -> Folder:
         """The folder at the root of our own, where its states are local ones."""
@@ -188,10 +193,13 @@ class _Planning:
         tool = kinds.tool_for(stack.stack.kind, find(files.PROJECT))
         sources = self._sources(folder, deployment)
         ring = keys.ring(sources, folder.root, deployment.name)
-        lists = github_files.lists(self.before.resolved(), self.before.inventory)
-        known = unasked.Before(self.before.root, lists)
+        known = unasked.Before(self.before.root, self._lists)
         around = unasked.surroundings(folder, deployment, stack, ring, say, known)
         return deploy.Run(folder, deployment, stack, around, tool, sources, ring, None, say)
+
+    @cached_property
+    def _lists(self) -> dict[str, bytes]:
+        return github_files.lists(self.before.resolved(), self.before.inventory)
 
     def _sources(self, folder: Folder, deployment: Deployment) -> keys.Sources:
         """Where the key of a state comes from; for one that is not there yet a key that is thrown away as well."""
@@ -199,13 +207,14 @@ class _Planning:
             return replace(deploy.key_sources(folder, deployment), create=False)
         return keys.Sources(keys.KeyFile(self.place / f"{deployment.name}.key"), create=True)
 
-    def _nothing_to_provision(self, changed: set[str]) -> list[dict[str, str]]:
+    def _nothing_to_provision(self, changed: set[str]) -> list[dict[str, Any]]:
         """Stacks whose access changes, and where there is nothing for OpenTofu to do."""
         old, new = self.before.resolved().stacks, self.after.resolved().stacks
         return [
             {
                 "stack": name,
                 "why": f"kind {stack.stack.kind}: nothing of ours to provision, see the difference",
+                "provisions": False,
             }
             for name, stack in sorted(new.items())
             if name not in changed

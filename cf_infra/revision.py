@@ -96,16 +96,6 @@ class Repository:
         found = self._git("rev-list", "--first-parent", "--reverse", f"{since}..{until}", "--")
         return found.stdout.decode().split() if not found.returncode else []
 
-    def before(self, commit: str) -> str | None:
-        """The commit that another one was merged into; None for the first one, or where the clone does not have it."""
-        found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^1")
-        return found.stdout.decode().strip() if not found.returncode else None
-
-    def parted(self, one: str, other: str) -> str | None:
-        """The commit from which both come; None where the clone does not show one."""
-        found = self._git("merge-base", one, other)
-        return found.stdout.decode().strip() if not found.returncode else None
-
     def changed(self, one: str, other: str) -> list[str]:
         """The names of the files below the root folder that differ between two commits."""
         words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--relative")
@@ -118,6 +108,16 @@ class Repository:
         """Is a folder below the root as its commit has it, with nothing added?"""
         found = self._git("status", "--porcelain", "--untracked-files=all", "--", folder)
         return not found.returncode and not found.stdout
+
+    def parents(self, name: str) -> list[str]:
+        """The commits that a commit was made from; empty, too, if it is not here."""
+        found = self._git("rev-list", "--parents", "--max-count=1", "--end-of-options", name)
+        return found.stdout.decode().split()[1:] if not found.returncode else []
+
+    def parted(self, base: str, head: str) -> str | None:
+        """The newest commit that both come from; None where the clone shows none."""
+        found = self._git("merge-base", "--end-of-options", base, head)
+        return found.stdout.decode().strip() or None if not found.returncode else None
 
     def read(self, name: str) -> Revision:
         """The root folder's files at a revision. Raises Failure for what must not or cannot be read."""

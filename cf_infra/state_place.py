@@ -254,7 +254,9 @@ def copied(folder: Folder, to: Path, say: Say) -> list[Diagnostic]:
         _copy(folder.root / STATE / name, to / STATE / name)
     told = fetch_all(replace(folder, root=to), say, send=False)
     bucket = bucket_of(folder.inventory.settings.state)
-    for name, found in _listed(bucket).items() if bucket is not None else ():
+    if bucket is None:
+        return told
+    for name, found in _listed(bucket).items():
         if name != TOP and STATE_FILE in found:
             content, _ = Store(bucket).get(bucket.key(name, STATE_FILE))
             write(to / STATE / name / STATE_FILE, content)

@@ -20,7 +20,7 @@ from cf_infra.access import AccessList
 from cf_infra.at_github import AtGithub
 from cf_infra.at_openstack import PROVISIONER_ADDRESS, AtOpenstack
 from cf_infra.compile import ROLES, values, without_cloud
-from cf_infra.deployment import LEARNED, Deployment, begun_at, load_inventory, resources
+from cf_infra.deployment import Deployment, begun_at, load_inventory, load_learned, resources
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.github_files import ACCESS, RUNNERS, without_organisation
 from cf_infra.github_login import GithubLogin
@@ -30,7 +30,6 @@ from cf_infra.keys import Ring
 from cf_infra.kinds import Say
 from cf_infra.model import CredentialKind, Image, Kind
 from cf_infra.openstack import Login
-from cf_infra.plan import Part
 from cf_infra.project import Folder
 from cf_infra.resolve import ResolvedStack
 from cf_infra.rest import Token
@@ -68,15 +67,6 @@ def identity(deployment: Deployment) -> str:
     """The place where the last apply was begun, as it was noted then; empty before the first one."""
     known = load_inventory(deployment.state)
     return begun_at(deployment) or (known.cloud_id if known is not None else "")
-
-
-def learned(deployment: Deployment) -> JSON:
-    """What the last apply's plan learned of its place. Empty where it is not known."""
-    try:
-        found = orjson.loads((deployment.state / LEARNED).read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 # ---------------------------------------------------------------------------------------------- OpenStack
@@ -128,7 +118,7 @@ class UnaskedOpenstack(AtOpenstack):
         """What the last apply left in the state; servers in no state are not looked for."""
         del connection, destroy
         self.state.update(state)
-        looked = _LookedUp(values(self.stack), self._there(state), learned(self.deployment), self.admin)
+        looked = _LookedUp(values(self.stack), self._there(state), load_learned(self.deployment), self.admin)
         known = looked.known()
         return Found(
             values={
@@ -248,27 +238,42 @@ class UnaskedGithub(AtGithub):
     def look(self, connection: Any, state: Mapping[str, Any], destroy: bool) -> Found:
         """What the last apply left; what is there and in no state is not looked for."""
         del connection
-        known, wanted = learned(self.deployment), self.values()
+        known, wanted = load_learned(self.deployment), self.values()
         told: JSON = {"organisation": self.login.organisation, "write_delay_ms": 1}
         if self.stack.stack.kind is Kind.APP:
             absent = sorted(set(known.get("absent") or ()) & set(wanted["repositories"]))
             return Found(values={**told, "absent": absent})
+        if identity(self.deployment) and "repository_ids" not in known:
+            raise Failure(_not_learned(self.stack.name))
         told["repository_ids"] = _numbers(github_look.followed(wanted), known.get("repository_ids") or {})
         told["kept_files"] = {} if destroy else _kept(state, wanted["files"])
         if self.direct:
             return Found(values=told)
-        parts, after = self._between(known.get("lists") or {}, {} if destroy else self._lists())
-        pairs = proposal.pairs(parts[1], self._classes()), proposal.pairs(after, self._classes())
-        return Found(values=told, items=[part.as_json() for part in parts[0]], parts=parts[0], pairs=pairs)
-
-    def _between(
-        self, noted: Mapping[str, str], wanted: Mapping[str, bytes]
-    ) -> tuple[tuple[list[Part], AccessList], AccessList]:
-        """What a pull request would do to the lists as the last plan saw them, else as the base has them."""
-        then = {name: text.encode() for name, text in noted.items()} or dict(self.before.lists)
+        wanted, classes = {} if destroy else self._lists(), self._classes()
+        then = self._lists_then(known)
         before = listed(then.get(ACCESS, b"").decode()) or AccessList()
-        parts = proposal.parts_between(before, then.get(RUNNERS), wanted, self._classes())
-        return (parts, before), proposal.listed(wanted)
+        parts = proposal.parts_between(before, then.get(RUNNERS), wanted, classes)
+        pairs = proposal.pairs(before, classes), proposal.pairs(proposal.listed(wanted), classes)
+        return Found(values=told, items=[part.as_json() for part in parts], parts=parts, pairs=pairs)
+
+    def _lists_then(self, known: JSON) -> dict[str, bytes]:
+        """The lists at GitHub, as far as they are known: as the last apply proposed them, if its request is merged.
+
+        While that waits they are as the last plan saw them; before the first apply there are none.
+        """
+        waits = proposal.load(self.deployment).url
+        noted = known.get("there" if waits else "lists")
+        if noted is None:
+            return dict(self.before.lists) if identity(self.deployment) else {}
+        return {name: text.encode() for name, text in noted.items()}
+
+
+def _not_learned(stack: str) -> Diagnostic:
+    detail = (
+        f"The last apply of `{stack}` did not note the numbers of its repositories, and GitHub is not asked."
+    )
+    hint = f"its next apply notes them:\ncf-infra plan {stack}\ncf-infra apply {stack}"
+    return Diagnostic("not-learned", detail=detail, hint=hint)
 
 
 def _kept(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
