@@ -92,7 +92,7 @@ def of_users(inventory: Inventory, name: str) -> tuple[str, ...]:
 
 
 def needs(inventory: Inventory, change: Touched, destroys: bool = False) -> list[Need]:
-    """Everything that must be approved. `inventory`: the base's, whose rules hold; `destroys`: does a plan take away?"""
+    """What must be approved. `inventory`: the base's, whose rules hold; `destroys`: does a plan take away?"""
     rules, found = inventory.settings.approvals, []
     required = rules.required
     for name in sorted(change.files):
@@ -311,4 +311,3 @@ class _Votes:
 
 def _is_bot(review: Review) -> bool:
     return review.bot or review.login.lower().endswith("[bot]")
-

@@ -351,10 +351,11 @@ def _show(console: Console, outcome: Any, detailed: bool = False, next_step: str
 
 
 app.command("diff")(cli_review.diff)
+app.command("intake")(cli_service.intake)
+app.command("renewals")(cli_service.renewals)
+export_app.command("issue-form")(cli_service.issue_form)
 app.command("review")(cli_review.review)
 app.command("comment")(cli_review.comment)
-app.command("intake")(cli_service.intake)
-export_app.command("issue-form")(cli_service.issue_form)
 
 state_app = typer.Typer(
     no_args_is_help=True, help="Where states lie, and the key that they are encrypted with."

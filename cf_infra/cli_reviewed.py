@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from cf_infra.gate import Asked
 
 Reviewed = Annotated[
-    bool, typer.Option("--reviewed", help="Only what merged reviews cover, or time alone did; the rest waits.")
+    bool,
+    typer.Option("--reviewed", help="Only what merged reviews cover, or time alone did; the rest waits."),
 ]
 Since = Annotated[
     str | None,
@@ -28,13 +29,17 @@ Accept = Annotated[
 ReviewFiles = Annotated[
     list[Path] | None,
     typer.Option(
-        "--review", metavar="FILE", help="A saved comment with its record, instead of asking GitHub; repeatable."
+        "--review",
+        metavar="FILE",
+        help="A saved comment with its record, instead of asking GitHub; repeatable.",
     ),
 ]
 OwnRepository = Annotated[
     str | None,
     typer.Option(
-        "--repository", metavar="OWNER/NAME", help="This folder at GitHub (default: settings.yaml, or the workflow's)."
+        "--repository",
+        metavar="OWNER/NAME",
+        help="This folder at GitHub (default: settings.yaml, or the workflow's).",
     ),
 ]
 
@@ -47,8 +52,6 @@ def asked_of(
     repository: str | None,
 ) -> Asked | None:
     """What was asked; None without --reviewed. Raises Failure("usage")."""
-    from cf_infra import commands, gate
-
     if not reviewed:
         alone = {"--since": since, "--accept": accept, "--review": reviews, "--repository": repository}
         used = [name for name, value in alone.items() if value]
@@ -56,5 +59,7 @@ def asked_of(
             detail = f"{used[0]} says how --reviewed decides, and that is missing."
             raise Failure(Diagnostic("usage", detail=detail, hint="cf-infra apply --reviewed --help"))
         return None
+    from cf_infra import commands, gate
+
     accepted = commands.pairs(accept, "--accept")
     return gate.Asked(since, accepted, reviews or (), repository)

@@ -48,6 +48,35 @@ def intake(
     console.finish()
 
 
+def renewals(
+    days: Annotated[int, typer.Option("--days", min=1, max=60, help="So many days before the end.")] = 30,
+    root: Root = Path(),
+    dry_run: OnlyTold = False,
+    today: Today = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Ask maintainers, once and in their own repository, whether a grant that ends soon is still needed.
+
+    One issue for each repository; it is closed when all that it asks about is renewed or has ended.
+
+    \b
+    Examples:
+      cf-infra renewals --dry-run
+      cf-infra renewals --days 45
+    """
+    from cf_infra import renewing
+
+    console = Console(form, quiet, no_color)
+    done = renewing.renew(renewing.Options(root, day_of(today), days, dry_run), console.progress)
+    console.diagnostics(done.diagnostics)
+    console.result(done.as_json(), done.text())
+    if dry_run:
+        console.hint(NOTHING_DONE)
+    console.finish()
+
+
 def issue_form(
     root: Root = Path(),
     today: Today = None,

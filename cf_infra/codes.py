@@ -331,13 +331,18 @@ CODES: dict[str, Code] = {
         "Neither a merged review covers what this plan does, nor is it time's alone; the stack is not applied.",
     ),
     "other-digest": _error(
-        "Accepted is another plan", "--accept names a digest that is not that of what waits; nothing is applied."
+        "Accepted is another plan",
+        "--accept names a digest that is not that of what waits; nothing is applied.",
+    ),
+    "bad-review": _error(
+        "File holds no review", "--review takes a saved comment of ours with its record, as it was signed."
     ),
     "few-approvers": _error(
         "Nobody could approve it", "A rule asks for more people than it names; no merge would ever be enough."
     ),
     "one-approver": _warning(
-        "Only one person can approve", "A rule names just as few as it asks for: what they ask for nobody approves."
+        "Only one person can approve",
+        "A rule names just as few as it asks for: what they ask for nobody approves.",
     ),
     "wrong-allowance": _error(
         "Allowance does not fit", "--allow-destroy or overrides.yaml names another number than the plan has."
@@ -476,6 +481,11 @@ CODES: dict[str, Code] = {
     ),
     "by-hand": _warning(
         "Something is left for people", "A step needs a hand; the list of steps says which, and how."
+    ),
+    # issues
+    "cannot-ask": _warning(
+        "Nobody can be asked there",
+        "A repository is archived, moved, or takes no issues; its maintainers hear nothing from `renewals`.",
     ),
     # sandbox
     "sandbox": _error("Sandbox failed", "The OpenStack on this machine could not be started or used."),

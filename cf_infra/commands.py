@@ -233,7 +233,7 @@ def _plan_markdown(planned: deploy.Planned) -> str:
 
 
 def apply(options: Options, say: Say, reviewed: Asked | None = None) -> Outcome:
-    """Apply the saved plans, of the named stacks or of all that have one; with `reviewed` what reviews cover of them."""
+    """Apply the saved plans, of the named stacks or of all that have one; with `reviewed` what reviews cover."""
     build = options.root / BUILD
     names = list(options.names) or sorted(p.parent.parent.name for p in build.glob("*/plan/record.json"))
     if not names:

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -171,16 +170,15 @@ class Merges:
         """What its commits on the default branch did: after a squash or a rebase its own are not there."""
         whole = Touched()
         for commit in commits:
-            before = self._git.before(commit)
-            if before is not None:
+            for before in self._git.parents(commit)[:1]:
                 whole = whole.joined(touched_between(self._git, before, commit))
         return whole
 
     def _approvals(
         self, pull: WholePull, change: Touched, first: str, takes_away: bool
     ) -> list[dict[str, Any]]:
-        before = self._git.before(first)
-        rules = data_at(self._git, before).inventory if before is not None else self._folder.inventory
+        before = self._git.parents(first)
+        rules = data_at(self._git, before[0]).inventory if before else self._folder.inventory
         merger = pull.merged_by
         said = approvals.Said(
             author=pull.user.login if pull.user is not None else "",
@@ -233,7 +231,9 @@ def from_files(paths: Sequence[Path], ring: keys.Ring) -> list[Merged]:
         opened = review_record.opened(text, ring.by_fingerprint())
         if isinstance(opened, str):
             detail = f"It holds no review: {opened}."
-            hint = "save the whole comment of cf-infra at the pull request, as its author sees it when editing"
+            hint = (
+                "save the whole comment of cf-infra at the pull request, as its author sees it when editing"
+            )
             faults.append(Diagnostic("bad-review", file=str(path), detail=detail, hint=hint))
         else:
             found.append(Merged(f"{opened.repository}#{opened.pull}", opened.head, opened))
@@ -255,6 +255,7 @@ class Gate:
     say: Say
     told: list[Diagnostic] = field(default_factory=list)
     covering: dict[str, list[Merged]] = field(default_factory=dict)
+    accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
     _changes: dict[tuple[str, str], Touched] = field(default_factory=dict)
 
     @cached_property
@@ -300,12 +301,18 @@ class Gate:
             saved.stack, saved.review_digest, rows, files, words, astray=beside, never=never
         )
         merged = self._merged(saved, since, rows, ring, merges) if not never else []
-        accepted = self.asked.accept.get(saved.stack)
-        verdict = reviewed.judge(asked, merged, accepted)
-        if verdict.waits and not never and any(wait["address"] in {r[0] for r in rows} for wait in verdict.waits):
+        verdict = reviewed.judge(asked, merged)
+        if (
+            verdict.waits
+            and not never
+            and any(wait["address"] in {r[0] for r in rows} for wait in verdict.waits)
+        ):
             asked = replace(asked, time=self._rows(since, saved), offline=self._rows(saved.head, saved))
-            verdict = reviewed.judge(asked, merged, accepted)
+            verdict = reviewed.judge(asked, merged)
         self.covering[saved.stack] = [one for one in merged if one.pull in verdict.by]
+        if verdict.waits and self.asked.accept.get(saved.stack) == verdict.digest:
+            self.accepted[saved.stack] = (verdict.digest, len(verdict.waits))
+            return replace(verdict, waits=())
         return verdict
 
     def _change(self, since: str, until: str) -> Touched:
@@ -352,17 +359,20 @@ class Gate:
         """Write into the journal of a stack whose reviews and which person let it be applied."""
         deployment = Deployment(self.folder.root, saved.stack, saved.cloud, saved.own)
         own = Journal(deployment.state, self.say)
+        if saved.stack in self.accepted:
+            digest, rows = self.accepted[saved.stack]
+            own.note("accepted", plan_digest=saved.plan_digest, digest=digest, rows=rows)
         for one in self.covering.get(saved.stack, ()):
-            rows = one.approvals or ()
+            given = one.approvals or ()
             own.note(
                 "approved",
                 pull=one.pull,
                 head=one.head,
                 plan_digest=saved.plan_digest,
                 grants=list(one.applied.get(saved.stack, ())),
-                approvers=approvals.approvers(rows),
+                approvers=approvals.approvers(given),
                 merger=one.merger,
-                rules=[f"{row['what']}: {row['given']} of {row['needed']}"[:200] for row in rows],
+                rules=[f"{row['what']}: {row['given']} of {row['needed']}"[:200] for row in given],
             )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from cf_infra.diagnostics import Diagnostic, Failure
+from cf_infra.diagnostics import Failure
 from cf_infra.github import (
+    OWN_HOST,
     Account,
     Github,
     Name,
@@ -81,8 +84,30 @@ def desk(settings: Settings, say: Say) -> Desk:
     return Desk(settings.github.api, settings.organisation, token_of(settings), say=say)
 
 
+def own_repository(settings: Settings, environ: Mapping[str, str] | None = None) -> str:
+    """The name of the repository that this folder is a clone of, as GitHub Actions tells it; empty where none does."""
+    told = (os.environ if environ is None else environ).get("GITHUB_REPOSITORY", "")
+    owner, _, name = told.partition("/")
+    is_own = owner.lower() == settings.organisation.lower() and re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name)
+    return name if is_own else ""
+
+
+def web_of(api: str) -> str:
+    """Where people see what the API tells: https://github.com for GitHub's own."""
+    found = urlsplit(api)
+    return "https://github.com" if found.hostname == OWN_HOST else f"https://{found.netloc}"
+
+
 class Desk(Github):
     """GitHub with issues."""
+
+    _me: tuple[Account | None] | None = None
+
+    def viewer(self) -> Account | None:
+        """Whose token it is, asked once."""
+        if self._me is None:
+            self._me = (super().viewer(),)
+        return self._me[0]
 
     # ------------------------------------------------------------------------------------------------- issues
 
@@ -249,12 +274,3 @@ class _OfSomebody(Pull):
     """A pull request, with the repository that it comes from; None: it is gone."""
 
     head: _Head  # type: ignore[assignment]
-
-
-def no_issues(repository: str, why: str) -> Diagnostic:
-    """What to tell about a feedstock that cannot be asked."""
-    return Diagnostic(
-        "cannot-ask",
-        detail=f"`{repository}` {why}, so its maintainers were not asked.",
-        hint="tell them elsewhere, or let the grant end",
-    )

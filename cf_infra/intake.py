@@ -345,8 +345,7 @@ def _change(draft: Draft, issue: Issue, asked: Wanted, today: date) -> None:
         reason=asked.reason,
         request=issue.url,
         requested_by=issue.author.login,
-        expires=issue.opened + YEAR,
-    )
+    ).model_copy(update={"expires": issue.opened + YEAR})
     request = Request(
         asked.feedstocks,
         asked.resources,

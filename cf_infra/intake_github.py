@@ -6,7 +6,6 @@ runs this twice, or after it was killed half-way, ends where one run ends.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -14,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from cf_infra import intake, intake_report, issue_form, live, project
 from cf_infra.asked import Question
@@ -22,8 +20,8 @@ from cf_infra.chain import Step
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.explain import explain
 from cf_infra.files import read_root
-from cf_infra.github import OWN_HOST, Pull
-from cf_infra.github_issues import Desk, desk
+from cf_infra.github import Pull
+from cf_infra.github_issues import Desk, desk, own_repository, web_of
 from cf_infra.github_issues import Issue as Raw
 from cf_infra.intake import Author, Decision, Feedstock, Issue, Outcome, Wanted
 from cf_infra.intake_report import Around
@@ -38,8 +36,6 @@ REQUESTS = re.compile(r"(?:[^/]+/)*[^/]+\.ya?ml")
 MOST_FILES = 20
 """So many request files of one pull request are read."""
 SHOWN_WAYS = 3
-ON_THE_WAY = ("repository", "runner-group", "access-list", "cirun-list", "cirun", "feedstock", "labels")
-"""The steps between a grant and a running job, as `explain --live` names them."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +94,12 @@ def take_in(options: Options, say: Say, connect: Any = desk) -> Told:
 
 def place_of(text: str, settings: Settings, environ: Mapping[str, str] | None = None) -> tuple[str, int]:
     """The repository and the number of an issue of the organisation. Raises Failure("usage")."""
-    own = (os.environ if environ is None else environ).get("GITHUB_REPOSITORY", "")
-    whole = f"{own}#{text}" if text.isdecimal() and own else text
+    own = own_repository(settings, environ)
+    whole = f"{settings.organisation}/{own}#{text}" if text.isdecimal() and own else text
     found = live.PLACE.fullmatch(whole)
     if found is None:
         detail = f"An issue's place is OWNER/REPOSITORY#NUMBER, not {text[:100]!r}."
-        hint = "cf-infra intake conda-forge/cf-infra#123"
+        hint = f"cf-infra intake {settings.organisation}/REPOSITORY#123"
         if text.isdecimal():
             hint += "\nor name the repository in GITHUB_REPOSITORY, as GitHub Actions does"
         raise Failure(Diagnostic("usage", detail=detail, hint=hint))
@@ -111,12 +107,6 @@ def place_of(text: str, settings: Settings, environ: Mapping[str, str] | None = 
         detail = f"{text[:100]} is not of {settings.organisation}, for which settings.yaml is."
         raise Failure(Diagnostic("usage", detail=detail, hint="name an issue of that organisation"))
     return found[2], int(found[3])
-
-
-def web_of(api: str) -> str:
-    """Where people see what the API tells: https://github.com for GitHub's own."""
-    found = urlsplit(api)
-    return "https://github.com" if found.hostname == OWN_HOST else f"https://{found.netloc}"
 
 
 @dataclass
@@ -308,7 +298,7 @@ class _Request:
             repository = f"{name}{intake.SUFFIX}"
             question = Question(name, decision.wanted.resources[0], self.options.today, None, None)
             answered = live.live(self.options.root, files, explain(files, question), self.say)
-            steps = [step for step in answered.chain if step.step in ON_THE_WAY]
+            steps = [step for step in answered.chain if step.step in intake_report.NAMES]
             found.append((repository, steps))
         return found
 

@@ -19,6 +19,16 @@ from cf_infra.parse import GRANTS
 
 FOOTER = "Written by cf-infra. Change the text of this issue, and this answer and the pull request follow it."
 MOST_DIAGNOSTICS = 10
+NAMES = {
+    "repository": "whether the repository is there",
+    "runner-group": "whether it is in its runner group",
+    "access-list": "whether it stands in the access list",
+    "cirun-list": "whether Cirun has read the access list",
+    "cirun": "whether Cirun makes runners for it",
+    "feedstock": "whether its jobs are to run there",
+    "labels": "whether its jobs ask for this machine",
+}
+"""The steps between a grant and a running job, as `explain --live` names them, for people."""
 
 
 @dataclass(frozen=True)
@@ -159,29 +169,32 @@ def _way(around: Around) -> Iterator[str]:
         yield ""
         yield f"On the way to a running job of {quote(f'{around.organisation}/{repository}')}:"
         yield ""
-        yield from (f"- {_sign(step)} {step.why}" for step in steps)
+        yield from (f"- {_stands(step)}" for step in steps)
         first = next((step for step in steps if step.outcome is StepOutcome.NO), None)
         yield ""
         if first is None:
             yield "What happens next: nothing has to be done any more, as far as could be asked."
             continue
-        yield f"What happens next: {_who(first)}"
-        for fix in first.remedies:
+        theirs = first.step in NAMES and first.step not in ("feedstock", "labels")
+        yield f"What happens next: {_who(first, theirs)}"
+        for fix in () if theirs else first.remedies:
             yield from ("", f"{fix.do}:", "", *fenced(fix.text, fix.language))
 
 
-def _sign(step: Step) -> str:
-    return {StepOutcome.YES: "done:", StepOutcome.NO: "**open:**", StepOutcome.UNKNOWN: "not known:"}[
-        step.outcome
-    ]
+def _stands(step: Step) -> str:
+    if step.outcome is StepOutcome.UNKNOWN:
+        return f"not known here: {NAMES.get(step.step, step.step)}"
+    return f"{'done:' if step.outcome is StepOutcome.YES else '**open:**'} {step.why}"
 
 
-def _who(step: Step) -> str:
-    if step.step in ("access-list", "cirun-list", "cirun", "runner-group"):
-        return "the infrastructure team brings it about; you need not do anything."
+def _who(step: Step, theirs: bool) -> str:
+    if theirs:
+        return "the infrastructure team brings about what is open first; you need not do anything."
     if any("/pull/" in fix.text for fix in step.remedies):
         return "you, or another maintainer, merge the pull request in the feedstock and rerender it."
-    return "the step that is open first; it says what to do."
+    return (
+        "what is open first; the infrastructure team proposes it in the feedstock, or a maintainer does it."
+    )
 
 
 def _elsewhere(decision: Decision) -> Iterator[str]:

@@ -727,6 +727,7 @@ class Settings(Frozen):
     feedstock_token: list[Annotated[list[Line], Field(min_length=1)]] = Field(default_factory=list)
     sinks: dict[Slug, SinkSettings] = Field(default_factory=dict)
     approvals: Approvals = Approvals()
+    renewals_per_run: Positive = 20
 
     @property
     def all_sinks(self) -> dict[str, SinkSettings]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
+from cf_infra.github_files import ACCESS
 from cf_infra.plan import Hash
 
 VERSION = 1
@@ -72,7 +73,19 @@ class ReviewRecord:
 
 def mark(key: bytes, stack: str, row: Hash) -> bytes:
     """The mark of one row of a stack's plan."""
-    return hmac.digest(key, orjson.dumps([stack, *row]), "sha256")[:MARK]
+    address, action, value = row
+    return hmac.digest(key, orjson.dumps([stack, unnumbered(address), action, value]), "sha256")[:MARK]
+
+
+def unnumbered(address: str) -> str:
+    """An address without the name of a policy: those are numbered, and the next request for a repository moves them."""
+    return address.rpartition("/")[0] if is_listed(address) else address
+
+
+def is_listed(address: str) -> bool:
+    """Is it an entry of Cirun's access list: FILE#REPOSITORY/LABEL/POLICY?"""
+    file, _, part = address.partition("#")
+    return ACCESS in file and part.count("/") == 2
 
 
 def made(
@@ -121,7 +134,9 @@ def _line(record: ReviewRecord, fingerprint: str) -> str:
     }
     packed = zlib.compress(json.dumps(said, sort_keys=True, separators=(",", ":")).encode(), 9)
     body = base64.b64encode(packed).decode()
-    return f"<!-- {_NAME} {VERSION} {fingerprint} {body} {_mac(record.key, str(VERSION), fingerprint, body)} -->"
+    return (
+        f"<!-- {_NAME} {VERSION} {fingerprint} {body} {_mac(record.key, str(VERSION), fingerprint, body)} -->"
+    )
 
 
 def _packed(marks: frozenset[bytes] | None) -> str | None:

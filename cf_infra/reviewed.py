@@ -17,7 +17,7 @@ import orjson
 from cf_infra.approvals import missing
 from cf_infra.diagnostics import Diagnostic, some
 from cf_infra.plan import SHOWN_AT_MOST, Hash
-from cf_infra.review_record import ReviewRecord
+from cf_infra.review_record import ReviewRecord, is_listed
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,21 @@ class Merged:
     applied: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def saw(self, stack: str, row: Hash) -> bool:
-        """Did its review see this row?"""
-        return self.record is not None and self.record.has(stack, row)
+        """Did its review see this row? A part that it saw change may come anew: a run was stopped after it went."""
+        if self.record is None:
+            return False
+        address, action, value = row
+        again = action == "create" and "#" in address and self.record.has(stack, (address, "update", value))
+        return again or self.record.has(stack, row)
+
+    def was_too_much(self, stack: str) -> bool:
+        """Did its record not keep what the review saw of a stack?"""
+        found = self.record.stacks.get(stack) if self.record is not None else None
+        return found is not None and found.marks is None
+
+    def counts(self, stack: str, row: Hash) -> bool:
+        """Did its review see this row, and may it be done?"""
+        return not self.why and self.saw(stack, row) and not self.lacks(stack)
 
     def lacks(self, stack: str) -> list[str]:
         """The approvals that are missing for a stack, in words."""
@@ -89,29 +102,34 @@ class Verdict:
         listed += [f"- and {rest} more"] * (rest > 0)
         detail = f"`{self.stack}` is not applied; nothing of it was begun:\n" + "\n".join(listed)
         hint = "read what the plan does; whoever may approve it accepts just this, and nothing that comes later:\n"
-        hint += f"cf-infra plan {self.stack} && cf-infra apply {self.stack} --reviewed --accept {self.stack}={self.digest}"
+        name = self.stack
+        hint += f"cf-infra plan {name} && cf-infra apply {name} --reviewed --accept {name}={self.digest}"
         return Diagnostic("waits-for-review", detail=detail, hint=hint)
 
 
-def judge(asked: Asked, merged: Sequence[Merged], accepted: str | None = None) -> Verdict:
-    """What waits; nothing if a person accepted just this. Raises nothing: another digest than `accepted` waits, too."""
+def judge(asked: Asked, merged: Sequence[Merged]) -> Verdict:
+    """What waits of a plan, each row with the reason."""
     waits: list[dict[str, str]] = []
     waiting: list[Hash] = []
     by: dict[str, None] = {}
-    for row, is_file in [*((r, False) for r in asked.rows), *((r, True) for r in asked.files)]:
-        found = [one for one in merged if one.saw(asked.stack, row)]
-        good = [one for one in found if not one.why and not one.lacks(asked.stack)]
-        if good and not asked.never:
-            by |= dict.fromkeys(one.pull for one in good)
-        elif not (asked.time is not None and not is_file and not asked.never and tuple(row) in asked.time):
+
+    def covered(row: Hash) -> bool:
+        good = [] if asked.never else [one for one in merged if one.counts(asked.stack, row)]
+        by.update(dict.fromkeys(one.pull for one in good))
+        return bool(good)
+
+    files = [row for row in asked.files if not covered(row)]
+    for row in asked.rows:
+        if not covered(row) and not _follows(asked, row, not files):
             waiting.append(row)
-            waits.append(_waits(asked, row, is_file, found, merged))
+            waits.append(_told(asked, row, _why(asked, row, merged)))
+    for row in files:
+        waiting.append(row)
+        waits.append(_told(asked, row, _why(asked, row, merged, is_file=True)))
     for row in asked.astray:
         waiting.append(row)
         waits.append(_told(asked, row, asked.never or CLOUD))
     digest = _digest(asked, [row for row in waiting if row in asked.files or row in asked.astray])
-    if accepted is not None and accepted == digest:
-        waits = []
     return Verdict(asked.stack, digest, tuple(waits), tuple(by))
 
 
@@ -126,10 +144,14 @@ def _digest(asked: Asked, files: list[Hash]) -> str:
     return hashlib.sha256(orjson.dumps(said)).hexdigest()
 
 
-def _waits(
-    asked: Asked, row: Hash, is_file: bool, found: Sequence[Merged], merged: Sequence[Merged]
-) -> dict[str, str]:
-    return _told(asked, row, _why(asked, row, is_file, found, merged))
+def _follows(asked: Asked, row: Hash, files_are_covered: bool) -> bool:
+    """Is it time's alone, or a policy that is numbered anew because of what was reviewed?"""
+    if asked.never:
+        return False
+    if asked.time is not None and tuple(row) in asked.time:
+        return True
+    renumbered = files_are_covered and asked.offline is not None and tuple(row) in asked.offline
+    return renumbered and is_listed(row[0])
 
 
 def _told(asked: Asked, row: Hash, why: str) -> dict[str, str]:
@@ -138,16 +160,19 @@ def _told(asked: Asked, row: Hash, why: str) -> dict[str, str]:
     return {"address": address, "action": action, "what": what, "why": why}
 
 
-def _why(asked: Asked, row: Hash, is_file: bool, found: Sequence[Merged], merged: Sequence[Merged]) -> str:
+def _why(asked: Asked, row: Hash, merged: Sequence[Merged], is_file: bool = False) -> str:
     if asked.never:
         return asked.never
-    for one in found:
+    for one in (one for one in merged if one.saw(asked.stack, row)):
         if one.why:
             return f"{one.pull} shows it, but {one.why}"
         if lacking := one.lacks(asked.stack):
             return f"{one.pull} shows it, but an approval is missing: {'; '.join(lacking)}"
     if not is_file and asked.offline is not None and tuple(row) not in asked.offline:
         return CLOUD
+    large = [one.pull for one in merged if one.was_too_much(asked.stack)]
+    if large:
+        return f"the review of {some(large)} showed too much for its record, so nobody can compare"
     unread = [f"of {one.pull} {one.why}" for one in merged if one.why]
     return "no review covers it" + (f" ({some(unread)})" if unread else "")
 
@@ -156,7 +181,9 @@ def of_files(address: str, action: str) -> str:
     """What people call a row of the files."""
     sort, _, name = address.partition(":")
     verb = {"create": "given", "delete": "taken away", "update": "changed"}[action]
-    return {"grant": f"grant {name} {verb}", "user": f"person of users/{name} {verb}"}.get(sort, f"{name} {verb}")
+    return {"grant": f"grant {name} {verb}", "user": f"person of users/{name} {verb}"}.get(
+        sort, f"{name} {verb}"
+    )
 
 
 def plain(rows: Iterable[Hash]) -> frozenset[tuple[str, ...]]:

@@ -91,25 +91,10 @@ class Repository:
         """Is `base` a commit that `head` comes from? False, too, where a shallow clone does not show it."""
         return self._git("merge-base", "--is-ancestor", base, head).returncode == 0
 
-    def parents(self, name: str) -> list[str]:
-        """The commits that a commit was made from; empty, too, if it is not here."""
-        found = self._git("rev-list", "--parents", "--max-count=1", "--end-of-options", name)
-        return found.stdout.decode().split()[1:] if not found.returncode else []
-
-    def parted(self, base: str, head: str) -> str | None:
-        """The newest commit that both come from; None where the clone shows none."""
-        found = self._git("merge-base", "--end-of-options", base, head)
-        return found.stdout.decode().strip() or None if not found.returncode else None
-
     def line(self, since: str, until: str) -> list[str]:
         """The commits after `since` up to `until`, oldest first, along first parents: what was merged one by one."""
         found = self._git("rev-list", "--first-parent", "--reverse", f"{since}..{until}", "--")
         return found.stdout.decode().split() if not found.returncode else []
-
-    def before(self, commit: str) -> str | None:
-        """The commit that another one was merged into; None for the first one, or where the clone does not have it."""
-        found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^1")
-        return found.stdout.decode().strip() if not found.returncode else None
 
     def changed(self, one: str, other: str) -> list[str]:
         """The names of the files below the root folder that differ between two commits."""
@@ -123,6 +108,16 @@ class Repository:
         """Is a folder below the root as its commit has it, with nothing added?"""
         found = self._git("status", "--porcelain", "--untracked-files=all", "--", folder)
         return not found.returncode and not found.stdout
+
+    def parents(self, name: str) -> list[str]:
+        """The commits that a commit was made from; empty, too, if it is not here."""
+        found = self._git("rev-list", "--parents", "--max-count=1", "--end-of-options", name)
+        return found.stdout.decode().split()[1:] if not found.returncode else []
+
+    def parted(self, base: str, head: str) -> str | None:
+        """The newest commit that both come from; None where the clone shows none."""
+        found = self._git("merge-base", "--end-of-options", base, head)
+        return found.stdout.decode().strip() or None if not found.returncode else None
 
     def read(self, name: str) -> Revision:
         """The root folder's files at a revision. Raises Failure for what must not or cannot be read."""

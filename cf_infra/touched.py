@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from cf_infra.capacity import SliceFault, shape
-from cf_infra.catalog import Catalog, Offered, catalog
+from cf_infra.capacity import SliceFault
+from cf_infra.catalog import catalog
+from cf_infra.changes import gpu_classes
 from cf_infra.model import Grant, Inventory, Key, Kind
 from cf_infra.parse import OVERRIDES, SETTINGS
 from cf_infra.plan import Hash
@@ -30,7 +31,7 @@ _SAID_ONLY = frozenset(
 
 @dataclass(frozen=True)
 class Folder:
-    """What counts of one side. `files`: all files of the root folder; `modules`: what git calls that folder's content."""
+    """What counts of one side. `files`: all files of the root folder; `modules`: git's id of that folder."""
 
     inventory: Inventory
     files: Mapping[str, bytes]
@@ -82,11 +83,10 @@ def touched(before: Folder, after: Folder, more: frozenset[str] = frozenset()) -
     come = (new.entries - old.entries).keys()
     came = {key for _stack_name, key, _ in come}
     keys = {key for _, key, _ in old.entries} - {key for _, key, _ in new.entries}
-    offers = catalog(other.stacks)
     return Touched(
         {name: sorted(found, key=tuple) for name, found in rows.items() if found},
         frozenset({*_files(before, after), *more}),
-        frozenset(_with_gpus(other, offers, {(stack, key) for stack, key, _ in come})),
+        frozenset(_with_gpus(other, {(stack, key) for stack, key, _ in come})),
         tuple(sorted({*keys, *(one.stacks.keys() - other.stacks.keys())})),
         frozenset(g.requested_by for g in _came(one, other, came) if g.requested_by is not None),
     )
@@ -176,23 +176,13 @@ def _whole(grant: Grant) -> str:
     return _digest(grant.model_dump(mode="json"))
 
 
-def _with_gpus(inventory: Inventory, offers: Catalog, given: set[tuple[str, Key]]) -> Iterator[str]:
-    for stack, key in given:
-        resource = key.partition("/")[2]
-        if any(_has_gpus(inventory, offered) for offered in offers.offers(resource, stack)):
-            yield stack
-
-
-def _has_gpus(inventory: Inventory, offered: Offered) -> bool:
-    """By the slice; where only the cloud knows the size, by what Cirun is told, or by the hosts."""
-    stack, offer = inventory.stacks[offered.stack], offered.offer
-    if offer.cirun.gpu is not None:
-        return True
+def _with_gpus(inventory: Inventory, given: set[tuple[str, Key]]) -> Iterator[str]:
+    """The stacks where GPUs are given. Where a slice does not come out, nobody can say that it has none."""
     try:
-        size = shape(stack, offer)
+        with_gpus = gpu_classes(inventory.stacks)
     except SliceFault:
-        return True
-    return size.gpus > 0 if size is not None else any(host.gpus for host in stack.hosts)
+        with_gpus = {f"{stack}/{key.partition('/')[2]}" for stack, key in given}
+    yield from {stack for stack, key in given if f"{stack}/{key.partition('/')[2]}" in with_gpus}
 
 
 def _digest(value: object) -> str:

@@ -25,7 +25,7 @@ def _with_issues(call: Call) -> Repository:
 @serves("GET", f"{REPO}/issues", permission="issues")
 def issues(call: Call) -> Page:
     """Issues and pull requests, newest first; open ones unless `state` says otherwise, by who made them."""
-    found = _with_issues(call)
+    found = call.repository()  # switched off is documented for changes only: pull requests are issues, too
     state, creator = call.query.get("state", "open"), call.query.get("creator", "").lower()
     chosen = [
         one
@@ -144,5 +144,3 @@ def make_commit(call: Call) -> Answer:
         raise Refusal(422, "Parent SHA does not exist or is not a commit object")
     made = call.state.commit_of(found, files, call.body["message"], tuple(parents), call.viewer)
     return Answer(201, call.shapes.git_commit(found, made))
-
-

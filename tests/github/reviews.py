@@ -20,7 +20,8 @@ def pulls_of_commit(call: Call) -> Page:
     chosen = [
         one
         for one in found.issues.values()
-        if one.pull and commit.sha in (one.pull.merge_sha, one.pull.head_sha, found.branches.get(one.pull.head))
+        if one.pull
+        and commit.sha in (one.pull.merge_sha, one.pull.head_sha, found.branches.get(one.pull.head))
     ]
     return Page(chosen, lambda one: call.shapes.pull(found, one))
 
