@@ -15,9 +15,8 @@ form := $(if $(GITHUB_ACTIONS),--format markdown)
 # $(call timed,NAME,COMMAND): run it and say how long it took
 timed = start=$$(date +%s); $(2); code=$$?; echo "$(1): $$(($$(date +%s) - start)) s, $$([ $$code = 0 ] && echo ok || echo failed)" >&2; exit $$code
 
-.PHONY: help setup setup-python setup-tofu check plan apply audit demo test check-fast lint format types bench \
-        sandbox-up sandbox-down lock clean check-pull comment comment-waiting apply-reviewed accept daily renewals \
-        intake job-files
+.PHONY: help setup check plan apply audit demo check-pull comment comment-waiting apply-reviewed accept daily renewals intake job-files test check-fast lint format types bench sandbox-up sandbox-down lock clean
+.PHONY: setup-python setup-tofu
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -60,7 +59,7 @@ comment: setup-tofu ## Comment on pull request PULL, or on those whose head is H
 comment-waiting: setup-tofu ## Comment on every open pull request whose head has no comment yet
 	@$(job) $(python) tools/comment.py --waiting
 
-apply-reviewed: setup-tofu ## Plan again, and apply what merged reviews cover and what time alone did (SINCE=COMMIT at first)
+apply-reviewed: setup-tofu ## Plan again, and apply what merged reviews cover or time alone did (SINCE=COMMIT at first)
 	@$(job) --summary $(python) tools/apply_reviewed.py
 
 accept: setup-tofu ## Apply what waits for a second person: exactly the review DIGEST of STACK
@@ -75,7 +74,7 @@ renewals: setup-python ## Ask feedstocks whose grants end soon whether they stil
 intake: setup-python ## Turn issue ISSUE into a pull request, and answer it
 	@$(job) $(cf-infra) intake "$$ISSUE"
 
-job-files:
+job-files: ## In a job at GitHub: write the secrets of its environment into files
 	@$(python) tools/job_files.py
 
 # What decides has no cloud in its way: it is covered by the quick tests alone.
