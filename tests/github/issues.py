@@ -144,5 +144,3 @@ def make_commit(call: Call) -> Answer:
         raise Refusal(422, "Parent SHA does not exist or is not a commit object")
     made = call.state.commit_of(found, files, call.body["message"], tuple(parents), call.viewer)
     return Answer(201, call.shapes.git_commit(found, made))
-
-

@@ -283,7 +283,9 @@ class Shapes:
     def git_commit(self, repository: Repository, commit: Commit) -> JSON:
         """A commit as git has it."""
         shown = self.commit(repository, commit)
-        inner = {key: shown["commit"][key] for key in ("author", "committer", "message", "tree", "verification")}
+        inner = {
+            key: shown["commit"][key] for key in ("author", "committer", "message", "tree", "verification")
+        }
         kept = {key: shown[key] for key in ("sha", "node_id", "html_url", "parents")}
         return {**kept, **inner, "url": f"{self.repository_url(repository)}/git/commits/{commit.sha}"}
 
