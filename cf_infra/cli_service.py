@@ -16,11 +16,14 @@ NOTHING_DONE = "Nothing was changed, as --dry-run asks."
 
 def intake(
     issue: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="ISSUE", help="OWNER/REPO#N, or N where GITHUB_REPOSITORY names the repository."
+            metavar="[ISSUE]", help="OWNER/REPO#N, or N where GITHUB_REPOSITORY names the repository."
         ),
-    ],
+    ] = None,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="All open issues, and those whose grant is new.")
+    ] = False,
     root: Root = Path(),
     dry_run: OnlyTold = False,
     today: Today = None,

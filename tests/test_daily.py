@@ -18,7 +18,7 @@ from cf_infra import daily
 from cf_infra.daily import Day, Do, Item
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.github_issues import Desk
-from tests.github.state import Issue
+from tests.github.state import Issue, Pull
 
 TODAY = date.fromisoformat(DAY)
 
@@ -90,8 +90,6 @@ def test_something_new_is_told_in_a_comment_and_what_is_mended_closes_it(world: 
     world.json("daily")
     pull = world.github.state.add_issue(world.own, "operator", "Grant", "old")
     world.github.state.commit(world.own, {"x": "y"}, "m", "cf-infra/request-7")
-    from tests.github.state import Pull
-
     pull.pull, pull.created = Pull("cf-infra/request-7", "main"), pull.created - 20 * 86_400
     told = world.json("daily")
     [issue] = issues(world)

@@ -286,7 +286,8 @@ def test_what_check_refuses_is_said_in_the_issue(world: World) -> None:
 
 
 def test_a_request_file_in_an_issue_does_the_same(world: World) -> None:
-    request = "```yaml\naction: cirun\nfeedstocks:\n  - numpy\n  - scipy\nresources:\n  - gpu-large\npull_request: true\n```"
+    asked = "action: cirun\nfeedstocks:\n  - numpy\n  - scipy\nresources:\n  - gpu-large\npull_request: true"
+    request = f"```yaml\n{asked}\n```"
     tick = "- [x] I accept the terms lab, version 2026-01-01 (https://example.org/terms)"
     issue = world.github.state.add_issue(world.own, "alice", "t", f"Hello\n\n{request}\n\n{tick}\n")
     told = world.intake(issue)

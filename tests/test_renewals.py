@@ -90,11 +90,11 @@ def test_it_closes_itself_when_renewed_and_when_ended(world: World) -> None:
     done = world.json("renewals")["renewals"]
     assert [(one["repository"], one["do"]) for one in done] == [("numpy-feedstock", "close")]
     [issue] = issues(world.numpy)
-    assert issue.state == "closed" and "renewed until 2027-06-20" in list(issue.comments.values())[0].body
+    assert issue.state == "closed" and "renewed until 2027-06-20" in next(iter(issue.comments.values())).body
     world.grants(until("2027-06-20"), until("2026-06-01", "scipy"))
     assert [one["do"] for one in world.json("renewals")["renewals"]] == ["close"]
     [other] = issues(world.scipy)
-    assert other.state == "closed" and "has ended" in list(other.comments.values())[0].body
+    assert other.state == "closed" and "has ended" in next(iter(other.comments.values())).body
     assert world.json("renewals")["renewals"] == []
 
 
