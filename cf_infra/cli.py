@@ -353,6 +353,7 @@ def _show(console: Console, outcome: Any, detailed: bool = False, next_step: str
 app.command("diff")(cli_review.diff)
 app.command("intake")(cli_service.intake)
 app.command("renewals")(cli_service.renewals)
+app.command("daily")(cli_service.daily)
 export_app.command("issue-form")(cli_service.issue_form)
 app.command("review")(cli_review.review)
 app.command("comment")(cli_review.comment)

@@ -487,6 +487,10 @@ CODES: dict[str, Code] = {
         "Nobody can be asked there",
         "A repository is archived, moved, or takes no issues; its maintainers hear nothing from `renewals`.",
     ),
+    "own-repository-unknown": _warning(
+        "Own repository is not known",
+        "`daily` opens its issue in the repository that GITHUB_REPOSITORY names.",
+    ),
     # sandbox
     "sandbox": _error("Sandbox failed", "The OpenStack on this machine could not be started or used."),
     "job-refused": _error("Job is refused", "No access list entry lets this repository use this label."),

@@ -119,6 +119,12 @@ class Desk(Github):
         """An issue or a pull request."""
         return self._one(Issue, f"{self._repo(repository)}/issues/{number}")
 
+    def open_issues(self, repository: str) -> list[Issue]:
+        """The open issues of a repository that are no pull requests, oldest first."""
+        path = f"{self._repo(repository)}/issues?state=open"
+        found = self._must(self._list(Issue, path), f"The issues of {self.organisation}/{repository}")
+        return sorted((one for one in found if one.pull_request is None), key=lambda one: one.number)
+
     def own_issues(self, repository: str, marker: str, since: str = "") -> list[Issue] | None:
         """Issues that we made and whose text begins with the hidden `marker`, oldest first; None: it takes no issues.
 
@@ -181,9 +187,9 @@ class Desk(Github):
         """A pull request by number."""
         return self._one(Pull, f"{self._repo(repository)}/pulls/{number}")
 
-    def own_pulls(self, repository: str, branches: str) -> Iterator[Pull]:
+    def own_pulls(self, repository: str, branches: str) -> Iterator[OfSomebody]:
         """Open pull requests from branches of the repository itself whose names begin so."""
-        found = self._list(_OfSomebody, f"{self._repo(repository)}/pulls?state=open")
+        found = self._list(OfSomebody, f"{self._repo(repository)}/pulls?state=open")
         for one in self._must(found, f"The pull requests of {self.organisation}/{repository}"):
             at = one.head.repo
             is_own = at is not None and at.full_name.lower() == f"{self.organisation}/{repository}".lower()
@@ -270,7 +276,8 @@ class _Head(Shown):
     repo: _At | None = None
 
 
-class _OfSomebody(Pull):
+class OfSomebody(Pull):
     """A pull request, with the repository that it comes from; None: it is gone."""
 
     head: _Head  # type: ignore[assignment]
+    created_at: str

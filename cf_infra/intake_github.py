@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from cf_infra.intake_report import Around
 from cf_infra.model import Settings
 from cf_infra.parse import GRANTS
 from cf_infra.project import Folder
-from cf_infra.rest import Say
+from cf_infra.rest import Refused, Say
 
 BRANCHES = "cf-infra/request-"
 MARKER = "cf-infra intake"
@@ -36,6 +36,8 @@ REQUESTS = re.compile(r"(?:[^/]+/)*[^/]+\.ya?ml")
 MOST_FILES = 20
 """So many request files of one pull request are read."""
 SHOWN_WAYS = 3
+STILL_NEW = timedelta(days=30)
+"""So long after its first day a grant's issue is still told what is next in the feedstock."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,60 @@ class Told:
 
 def take_in(options: Options, say: Say, connect: Any = desk) -> Told:
     """Look at one issue, and do about it what it asks for. Raises Failure for what is not the asker's fault."""
-    folder = project.read(options.root, options.today)
-    if has_errors(folder.diagnostics):
-        raise Failure(*[one for one in folder.diagnostics if one.severity == "error"])
+    folder = _sound(options.root, options.today)
     repository, number = place_of(options.issue, folder.inventory.settings)
     with closing(connect(folder.inventory.settings, say)) as service:
         return _Request(options, folder, repository, number, service, say).run()
+
+
+def waiting(
+    root: Path, today: date, dry_run: bool, say: Say, connect: Any = desk
+) -> tuple[list[Told], list[Diagnostic]]:
+    """Look at every open issue of the own repository, and at those whose grant is new: a lost event loses nothing.
+
+    What goes wrong with one of them keeps none of the others from its answer. Raises Failure for what cannot begin.
+    """
+    folder = _sound(root, today)
+    settings = folder.inventory.settings
+    repository = own_repository(settings)
+    if not repository:
+        detail = "Which repository's issues are meant is not known here."
+        hint = (
+            "name it as GitHub Actions does:\nGITHUB_REPOSITORY=ORGANISATION/NAME cf-infra intake --waiting"
+        )
+        raise Failure(Diagnostic("usage", detail=detail, hint=hint))
+    told: list[Told] = []
+    faults: list[Diagnostic] = []
+    with closing(connect(settings, say)) as service:
+        numbers = {one.number for one in service.open_issues(repository)}
+        for number in sorted(numbers | _new(folder, repository, today)):
+            options = Options(root, f"{settings.organisation}/{repository}#{number}", today, dry_run)
+            try:
+                told.append(_Request(options, folder, repository, number, service, say).run())
+            except Refused as refused:
+                faults += refused.diagnostics
+    return told, faults
+
+
+def _new(folder: Folder, repository: str, today: date) -> set[int]:
+    """The issues of grants that are so new that their feedstocks may not build there yet."""
+    settings = folder.inventory.settings
+    begin = f"{web_of(settings.github.api)}/{settings.organisation}/{repository}/issues/"
+    return {
+        int(grant.request.removeprefix(begin))
+        for grant in folder.inventory.grants.values()
+        if grant.request is not None
+        and re.fullmatch(r"[1-9][0-9]{0,9}", grant.request.removeprefix(begin))
+        and grant.granted is not None
+        and today - STILL_NEW <= grant.granted <= today
+    }
+
+
+def _sound(root: Path, today: date) -> Folder:
+    folder = project.read(root, today)
+    if has_errors(folder.diagnostics):
+        raise Failure(*[one for one in folder.diagnostics if one.severity == "error"])
+    return folder
 
 
 def place_of(text: str, settings: Settings, environ: Mapping[str, str] | None = None) -> tuple[str, int]:

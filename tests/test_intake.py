@@ -41,7 +41,12 @@ def test_a_maintainer_asks_and_gets_one_pull_request_with_grant_and_terms(world:
                  "terms: lab", f"/{ORG}/{OWN}/issues/{issue.number}"):  # fmt: skip
         assert line in head
     people = json.loads(world.at(pull.pull.head, "users/lab.json"))["users"]
-    assert people[1] == {"github": "alice", "id": world.alice.id, "terms": "2026-01-01", "accepted": "2026-05-28"}
+    assert people[1] == {
+        "github": "alice",
+        "id": world.alice.id,
+        "terms": "2026-01-01",
+        "accepted": "2026-05-28",
+    }
     answer = world.answer(issue)
     assert "**Proposed.**" in answer and f"#{pull.number}" in answer
     assert "`olga`" in answer and "`carol`" in answer and "What happens next" in answer
@@ -161,7 +166,11 @@ def test_somebody_who_has_a_new_login_keeps_their_place_by_number(world: World) 
 def test_no_tick_no_grant(world: World) -> None:
     issue = world.ask(ticked=False)
     told = world.intake(issue)
-    assert told["outcome"] == "unclear" and world.pulls == [] and "- [x] I accept the terms lab" in told["answer"]
+    assert (
+        told["outcome"] == "unclear"
+        and world.pulls == []
+        and "- [x] I accept the terms lab" in told["answer"]
+    )
     issue.body = f"{issue.body}\n- [x] I accept the terms lab, version 2025-01-01 (https://example.org/terms)"
     assert world.intake(issue)["outcome"] == "unclear", "another version is another text"
     issue.body = f"{issue.body}\n```\n- [x] I accept the terms lab, version 2026-01-01 (https://example.org/terms)\n```"
@@ -193,7 +202,10 @@ def test_names_that_are_none_are_answered_with_a_way_out(world: World) -> None:
     assert "no feedstock's name" in world.intake(world.ask(feedstock="../../etc/passwd x"))["answer"]
     near = world.intake(world.ask(machine="gpu-larg"))["answer"]
     assert "Do you mean `gpu-large`" in near and "cpu-large: Linux" in near
-    assert "Which machine helps" in world.intake(world.ask(machine="I do not know yet: help me to choose"))["answer"]
+    assert (
+        "Which machine helps"
+        in world.intake(world.ask(machine="I do not know yet: help me to choose"))["answer"]
+    )
     assert "What fails today" in world.intake(world.ask(reason="_No response_"))["answer"]
     assert world.pulls == []
 
@@ -263,7 +275,9 @@ def test_an_issue_that_asks_for_nothing_is_left_alone(world: World) -> None:
 
 def test_what_check_refuses_is_said_in_the_issue(world: World) -> None:
     over = world.root / "stacks" / "lab.yaml"
-    over.write_text(over.read_text().replace("contacts: [carol, dave],", "contacts: [carol, dave], until: 2026-05-01,"))
+    over.write_text(
+        over.read_text().replace("contacts: [carol, dave],", "contacts: [carol, dave], until: 2026-05-01,")
+    )
     told = world.intake(world.ask())
     assert told["outcome"] == "refused" and world.pulls == [] and "cannot be granted" in told["answer"]
 
@@ -272,7 +286,8 @@ def test_what_check_refuses_is_said_in_the_issue(world: World) -> None:
 
 
 def test_a_request_file_in_an_issue_does_the_same(world: World) -> None:
-    request = "```yaml\naction: cirun\nfeedstocks:\n  - numpy\n  - scipy\nresources:\n  - gpu-large\npull_request: true\n```"
+    asked = "action: cirun\nfeedstocks:\n  - numpy\n  - scipy\nresources:\n  - gpu-large\npull_request: true"
+    request = f"```yaml\n{asked}\n```"
     tick = "- [x] I accept the terms lab, version 2026-01-01 (https://example.org/terms)"
     issue = world.github.state.add_issue(world.own, "alice", "t", f"Hello\n\n{request}\n\n{tick}\n")
     told = world.intake(issue)
@@ -297,7 +312,9 @@ def test_a_request_file_in_a_pull_request_is_read_at_its_head_and_revokes(world:
 
 
 def test_a_file_that_is_no_request_is_explained(world: World) -> None:
-    issue = world.github.state.add_issue(world.own, "alice", "t", "```yaml\naction: cirun\nfeedstocks: [a b]\n```")
+    issue = world.github.state.add_issue(
+        world.own, "alice", "t", "```yaml\naction: cirun\nfeedstocks: [a b]\n```"
+    )
     told = world.intake(issue)
     assert told["outcome"] == "unclear" and "resources" in told["answer"] and world.pulls == []
 
@@ -322,11 +339,15 @@ def test_killed_before_any_of_its_writes_the_next_run_ends_where_one_run_ends(
         issue.body, count = world.form(machine=machine), iter(range(100))
         with monkeypatch.context() as patched:
             patched.setattr(Desk, "_send", dies)
-            ran = world.run("intake", f"{ORG}/{OWN}#{issue.number}", "--root", str(world.root), "--today", DAY)
+            ran = world.run(
+                "intake", f"{ORG}/{OWN}#{issue.number}", "--root", str(world.root), "--today", DAY
+            )
             assert ran.code == (130 if at < 5 else 0)
         world.intake(issue)
         [pull] = world.pulls
-        assert pull.pull is not None and machine in world.at(pull.pull.head) and machine in world.answer(issue)
+        assert (
+            pull.pull is not None and machine in world.at(pull.pull.head) and machine in world.answer(issue)
+        )
         assert len(world.own.history(pull.pull.head)) == len(world.own.history("main")) + 1
 
 
@@ -335,6 +356,29 @@ def test_a_service_that_is_down_fails_the_run_and_nothing_else(world: World) -> 
     world.github.fail_next(403, times=1, body={"message": "no"})
     found = world.json("intake", f"{ORG}/{OWN}#{issue.number}", code=1)
     assert found["diagnostics"][0]["code"] == "service-refused" and world.pulls == []
+
+
+def test_a_pass_over_all_that_waits_answers_each_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_REPOSITORY", f"{ORG}/{OWN}")
+    merged, asked, other = world.ask(), world.ask(feedstock="scipy"), world.ask(login="mallory")
+    talk = world.github.state.add_issue(world.own, "bob", "hello", "how are you?")
+    world.intake(merged)
+    world.merge(world.pulls[0])
+    merged.state = "closed"
+    found = world.json("intake", "--waiting")["issues"]
+    assert {int(one["issue"].rpartition("#")[2]): one["outcome"] for one in found} == {
+        merged.number: "granted",
+        asked.number: "proposed",
+        other.number: "stranger",
+        talk.number: "silent",
+    }
+    assert "On the way to a running job" in world.answer(merged) and not talk.comments
+    before = len(world.writes())
+    world.json("intake", "--waiting")
+    assert world.writes()[before:] == []
+    monkeypatch.delenv("GITHUB_REPOSITORY")
+    assert world.json("intake", "--waiting", code=64)["diagnostics"][0]["code"] == "usage"
+    assert world.json("intake", code=64)["diagnostics"][0]["code"] == "usage"
 
 
 def test_wrong_places_are_usage(world: World) -> None:
@@ -389,9 +433,14 @@ def test_no_text_breaks_out_of_its_place(world: World, reason: str) -> None:
     }
     files = {p: c for p, c in commit.files.items() if p.split("/")[0] in ("grants.yaml", "users", "stacks")}
     grants = project.from_files(world.root, dict(files), day_of(DAY)).inventory.grants
-    assert [(g.feedstock, g.resources) for g in grants.values()] == [("scipy", ["cpu-large"]), ("numpy", ["gpu-large"])]
+    assert [(g.feedstock, g.resources) for g in grants.values()] == [
+        ("scipy", ["cpu-large"]),
+        ("numpy", ["gpu-large"]),
+    ]
     assert grants[1].users == [] and len(str(grants[1].reason)) <= 500
-    assert str(pull.body).count("<!-- cf-infra request") == 1 + ("cf-infra request 1" in str(grants[1].reason))
+    assert str(pull.body).count("<!-- cf-infra request") == 1 + (
+        "cf-infra request 1" in str(grants[1].reason)
+    )
     assert str(pull.body).startswith(f"<!-- cf-infra request {number}: numpy-feedstock/gpu-large")
 
 

@@ -47,7 +47,11 @@ def test_one_issue_for_all_that_ends_and_only_once(world: World) -> None:
     assert done["repository"] == "numpy-feedstock" and done["do"] == "ask"
     [issue] = issues(world.numpy)
     assert issue.title == renewals.TITLE and "2 grants of this repository end soon" in str(issue.body)
-    for text in ("| `gpu-large` | 2026-06-20 |", "| `cpu-large` | 2026-06-25 |", "Otherwise nothing has to be done"):
+    for text in (
+        "| `gpu-large` | 2026-06-20 |",
+        "| `cpu-large` | 2026-06-25 |",
+        "Otherwise nothing has to be done",
+    ):
         assert text in str(issue.body)
     assert not issues(world.scipy)
     before = len(world.writes())
@@ -60,7 +64,9 @@ def test_the_link_leads_to_the_form_with_its_answers(world: World) -> None:
     world.grants(until(SOON))
     world.json("renewals")
     [issue] = issues(world.numpy)
-    [address] = [line.partition("(")[2].rstrip(")") for line in str(issue.body).splitlines() if line.startswith("- [")]
+    [address] = [
+        line.partition("(")[2].rstrip(")") for line in str(issue.body).splitlines() if line.startswith("- [")
+    ]
     asked = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
     assert urlsplit(address).path == f"/{ORG}/{OWN}/issues/new" and asked["template"] == "access.yml"
     told = world.intake(world.ask(feedstock=asked["feedstock"], machine=asked["machine"]))
@@ -72,7 +78,9 @@ def test_without_a_form_there_is_the_operators_command(world: World, monkeypatch
     world.grants(until(SOON))
     world.json("renewals")
     [issue] = issues(world.numpy)
-    assert "cf-infra grant renew numpy gpu-large --for 365d" in str(issue.body) and "`olga`" in str(issue.body)
+    assert "cf-infra grant renew numpy gpu-large --for 365d" in str(issue.body) and "`olga`" in str(
+        issue.body
+    )
 
 
 def test_it_closes_itself_when_renewed_and_when_ended(world: World) -> None:
@@ -82,11 +90,11 @@ def test_it_closes_itself_when_renewed_and_when_ended(world: World) -> None:
     done = world.json("renewals")["renewals"]
     assert [(one["repository"], one["do"]) for one in done] == [("numpy-feedstock", "close")]
     [issue] = issues(world.numpy)
-    assert issue.state == "closed" and "renewed until 2027-06-20" in list(issue.comments.values())[0].body
+    assert issue.state == "closed" and "renewed until 2027-06-20" in next(iter(issue.comments.values())).body
     world.grants(until("2027-06-20"), until("2026-06-01", "scipy"))
     assert [one["do"] for one in world.json("renewals")["renewals"]] == ["close"]
     [other] = issues(world.scipy)
-    assert other.state == "closed" and "has ended" in list(other.comments.values())[0].body
+    assert other.state == "closed" and "has ended" in next(iter(other.comments.values())).body
     assert world.json("renewals")["renewals"] == []
 
 
@@ -165,7 +173,11 @@ def test_killed_before_any_write_nothing_is_asked_or_said_twice(
     world: World, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = Desk._send
-    for grants in ((until(SOON),), (until(SOON), until("2026-06-30", "numpy", "cpu-large")), (until("2027-06-01"),)):
+    for grants in (
+        (until(SOON),),
+        (until(SOON), until("2026-06-30", "numpy", "cpu-large")),
+        (until("2027-06-01"),),
+    ):
         world.grants(*grants)
         count = iter(range(100))
 
@@ -190,7 +202,9 @@ def test_two_that_were_opened_at_once_become_one(world: World) -> None:
     world.github.state.add_issue(world.numpy, "operator", issue.title, issue.body)
     world.json("renewals")
     first, second = issues(world.numpy)
-    assert (first.state, second.state) == ("open", "closed") and f"#{first.number}" in next(iter(second.comments.values())).body
+    assert (first.state, second.state) == ("open", "closed") and f"#{first.number}" in next(
+        iter(second.comments.values())
+    ).body
     assert world.json("renewals")["renewals"] == []
 
 
