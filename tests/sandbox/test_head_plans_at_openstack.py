@@ -93,6 +93,7 @@ class Place:
         WATCH.said("head plan", json.dumps(found.as_json()), "\n".join(said) + render(found.diagnostics))
         assert self.everything() == before, "a head's plan writes nothing of ours"
         assert took < SECONDS
+        assert "root:x" not in json.dumps(found.as_json()), "texts of grants are not evaluated"
         return found
 
     def everything(self) -> dict[str, str]:
@@ -162,6 +163,8 @@ def test_a_head_is_planned_as_it_will_be_once_it_is_merged(place: Place) -> None
     assert len(codes) == 2, render(found.diagnostics)
     place.cf_infra("apply")
     place.git("checkout", "-q", "-B", "main")
+    assert not any(place.planned().values()), "nothing is left to do"
+    assert not any(row["hashes"] for row in place.unasked("main", "main").plans), "and that is known without asking"
 
     # One grant more at each stack, one with a longer list, one less; a class and an image that nobody used before.
     place.grants(
