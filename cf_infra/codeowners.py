@@ -33,7 +33,7 @@ def codeowners(inventory: Inventory) -> str:
 
 def owners(inventory: Inventory) -> dict[str, tuple[str, ...]]:
     """Who must look at a change, by path; nobody where the files name nobody."""
-    return dict(_lines(inventory, people(inventory.settings.operators)))
+    return dict(_lines(inventory, approvals.of_operators(inventory)))
 
 
 def _lines(inventory: Inventory, operators: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -108,7 +108,9 @@ class World:
         """Merge as a maintainer does, and bring the folder to the new state."""
         assert pull.pull is not None
         head = self.own.commits[self.own.branches[pull.pull.head]]
-        changed = {p: c.decode() for p, c in head.files.items() if p == "grants.yaml" or p.startswith("users/")}
+        changed = {
+            p: c.decode() for p, c in head.files.items() if p == "grants.yaml" or p.startswith("users/")
+        }
         pull.state = "closed"
         self.files(changed)
 
