@@ -140,7 +140,7 @@ def comment(
       cf-infra comment 12 --plan --head 0600a98db8f6...
       cf-infra comment --waiting --repository conda-forge/.cirun
     """
-    from cf_infra import commands, reviewing, sticky
+    from cf_infra import commands, reviewing, standing, sticky
 
     console = Console(form, quiet, no_color)
     if bool(pull) == waiting:
@@ -148,10 +148,11 @@ def comment(
     options = reviewing.Options(root, day_of(today), plan, stacks_approved, commands.pairs(cloud, "--cloud"))
     place, number = (sticky.repository_of(repository), 0) if waiting else sticky.place_of(pull, repository)
     wanted = sticky.Options(options, place, head, base, dry_run)
+    beside = standing.Standing(root, options.today, options.clouds, console.progress)
     if waiting:
-        said, faults = sticky.waiting(wanted, console.progress)
+        said, faults = sticky.waiting(wanted, console.progress, beside)
     else:
-        said, faults = [sticky.comment(wanted, number, console.progress)], []
+        said, faults = [sticky.comment(wanted, number, console.progress, beside)], []
     console.diagnostics(faults)
     told = [f"{place.owner}/{place.repository}#{one.pull}: {one.reviewed.value['verdict']}" for one in said]
     shown = "\n".join(one.text for one in said) if dry_run else "\n".join(told)

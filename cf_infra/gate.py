@@ -12,25 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from cf_infra import approvals, deploy, head_plans, keys, review_record, reviewed
+from cf_infra.approving import Approving, data_at, touched_between
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import read_regular
-from cf_infra.github import Github, WholePull, github
+from cf_infra.github import Github, github
 from cf_infra.journal_file import Journal
-from cf_infra.model import Inventory
 from cf_infra.names import is_sandbox
-from cf_infra.parse import parse
 from cf_infra.plan import Hash
 from cf_infra.project import Folder
 from cf_infra.record import Record
 from cf_infra.review_record import ReviewRecord
 from cf_infra.reviewed import Merged, Verdict
 from cf_infra.revision import Repository
-from cf_infra.touched import Folder as Data
-from cf_infra.touched import Touched, touched
+from cf_infra.touched import Touched
 
 Say = Callable[[str], None]
 LARGEST = 1 << 20
@@ -69,45 +66,39 @@ def review_keys(folder: Folder, clouds: Sequence[str]) -> keys.Ring:
     return keys.review_keys(sources, folder.root)
 
 
-# -------------------------------------------------------------------------------------------- what git knows
+# ------------------------------------------------------------------------------------------- the record
 
 
-def data_at(repository: Repository, commit: str) -> Data:
-    """The data of a commit, as far as it can be read."""
-    found = repository.read(commit)
-    return Data(parse(found.files).inventory, found.files, found.modules)
+@dataclass(frozen=True)
+class Compared:
+    """What a review compared: `base` and `head` are commits, the head perhaps GitHub's own try to merge."""
 
-
-def touched_between(repository: Repository, one: str, other: str) -> Touched:
-    """What a change touches, with the names of all files that it changes."""
-    more = frozenset(repository.changed(one, other))
-    return touched(data_at(repository, one), data_at(repository, other), more)
+    base: str
+    head: str
 
 
 def record_of(
     folder: Folder,
-    repository: str,
-    number: int,
-    base: str,
-    head: str,
-    plans: Sequence[Mapping[str, Any]],
+    place: tuple[str, int, str],
+    sides: Compared,
+    plans: Mapping[str, tuple[str, Sequence[Hash]]],
     clouds: Sequence[str] = (),
 ) -> str:
     """The hidden line for a comment: what the plans of a head show, and what its files touch.
 
-    `plans`: the rows of `plan --format json` with their `hashes`, of the day of `folder`; `base`, `head`: commits.
+    `place`: OWNER/NAME, the pull request's number, and its head; `plans`: by stack the review digest and the rows, of
+    the day of `folder`. Raises Failure("no-key").
     """
+    repository, number, head = place
     git = Repository(folder.root)
-    change = touched_between(git, git.parted(base, head) or base, head)
-    stacks: dict[str, tuple[str, list[Hash]]] = {
-        str(row["stack"]): (str(row["review_digest"]), [tuple(one) for one in row["hashes"]]) for row in plans
-    }
-    for name, rows in change.stacks.items():
+    change = touched_between(git, git.parted(sides.base, sides.head) or sides.base, sides.head)
+    stacks = {name: (digest, list(rows)) for name, (digest, rows) in plans.items()}
+    for name, touching in change.stacks.items():
         digest, known = stacks.get(name, ("", []))
-        stacks[name] = (digest, [*known, *rows])
+        stacks[name] = (digest, [*known, *touching])
     ring = review_keys(folder, clouds)
     today = folder.today.isoformat()
-    made = review_record.made(repository, number, base, head, today, stacks, ring.current)
+    made = review_record.made(repository, number, sides.base, head, today, stacks, ring.current)
     return review_record.sealed(made, ring.fingerprint)
 
 
@@ -124,7 +115,7 @@ class Merges:
         self._keys, self._say = ring.by_fingerprint(), say
         self._numbers: dict[str, tuple[int, ...]] = {}
         self._found: dict[int, Merged] = {}
-        self._teams: dict[str, list[str] | None] = {}
+        self._approving = Approving(client, place)
 
     def of(self, commits: Sequence[str], takes_away: Callable[[ReviewRecord], bool]) -> list[Merged]:
         """Those by which the commits came, in their order. Raises Failure if GitHub cannot be asked."""
@@ -162,7 +153,9 @@ class Merges:
         else:
             record, why = found, found.other(self._place, number, pull.head.sha)
         change = self._touched(commits)
-        rows = self._approvals(pull, change, commits[0], record is not None and takes_away(record))
+        before = self._git.parents(commits[0])
+        rules = data_at(self._git, before[0]).inventory if before else self._folder.inventory
+        rows = self._approving.rows(pull, change, rules, record is not None and takes_away(record))
         merger = pull.merged_by.login if pull.merged_by is not None else None
         return Merged(name, pull.head.sha, record, why, rows, merger, grants_of(change))
 
@@ -173,43 +166,6 @@ class Merges:
             for before in self._git.parents(commit)[:1]:
                 whole = whole.joined(touched_between(self._git, before, commit))
         return whole
-
-    def _approvals(
-        self, pull: WholePull, change: Touched, first: str, takes_away: bool
-    ) -> list[dict[str, Any]]:
-        before = self._git.parents(first)
-        rules = data_at(self._git, before[0]).inventory if before else self._folder.inventory
-        merger = pull.merged_by
-        said = approvals.Said(
-            author=pull.user.login if pull.user is not None else "",
-            head=pull.head.sha,
-            reviews=tuple(self._reviews(pull.number)),
-            merger=merger.login if merger is not None else None,
-            merger_is_bot=merger is not None and merger.type == "Bot",
-        )
-        return approvals.rows(rules, change, said, self._members(rules), takes_away)
-
-    def _reviews(self, number: int) -> list[approvals.Review]:
-        return [
-            approvals.Review(one.user.login, one.state, one.commit_id or "", one.user.type == "Bot")
-            for one in self._client.reviews(self._place, number)
-            if one.user is not None
-        ]
-
-    def _members(self, rules: Inventory) -> dict[str, list[str] | None]:
-        """Who is in the teams that the rules name; None where GitHub does not say it, as of other organisations."""
-        for team in approvals.teams_of(rules):
-            if team not in self._teams:
-                self._teams[team] = self._team(*team.split("/", 1))
-        return self._teams
-
-    def _team(self, organisation: str, slug: str) -> list[str] | None:
-        if organisation != self._client.organisation.lower():
-            return None
-        try:
-            return [one.login for one in self._client.team_members(slug)]
-        except Failure:
-            return None
 
 
 def grants_of(change: Touched) -> dict[str, list[str]]:

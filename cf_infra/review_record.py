@@ -29,7 +29,7 @@ MARK = 8
 """Bytes of a mark."""
 _LARGEST = 1 << 22
 """Bytes that a body may become when it is unpacked; ours are far below."""
-_NAME = "cf-infra review"
+_NAME = "cf-infra record"
 _LINE = re.compile(
     rf"<!-- {_NAME} (?P<version>[0-9]{{1,6}}) (?P<key>[0-9a-f]{{16}}) (?P<body>[A-Za-z0-9+/=]*) "
     r"(?P<mac>[0-9a-f]{64}) -->"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -54,6 +54,7 @@ def made(
     say: Say,
     secrets: Iterable[str] = (),
     pull: Mapping[str, Any] | None = None,
+    approvals: Sequence[Mapping[str, Any]] | None = None,
 ) -> Reviewed:
     """The review of what `sides.head` changes. Faults of a head are a part of it; nothing is raised for them.
 
@@ -69,6 +70,7 @@ def made(
         unplanned=plans.unplanned if plans else _nothing_planned(options, sides, diff),
         diagnostics=[d.as_json() for d in told],
         overrides=plans.overrides if plans else (),
+        approvals=approvals,
         pull=pull,
     )
     hashes = {row["stack"]: row["hashes"] for row in plans.plans} if plans else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from cf_infra import project, review_report, reviewing
 from cf_infra.diagnostics import Diagnostic, Failure
@@ -22,8 +22,18 @@ MARKER = "cf-infra review"
 PLACE = re.compile(r"(?:([A-Za-z0-9][A-Za-z0-9-]{0,49})/([A-Za-z0-9._-]{1,100})#)?([1-9][0-9]{0,9})")
 """OWNER/REPOSITORY#NUMBER, or the number alone."""
 Say = Callable[[str], None]
-Record = Callable[[Pull, Reviewed], str]
-"""Makes the hidden record of what was reviewed; empty for none."""
+
+
+class Beside(Protocol):
+    """What a comment carries beside the review. `place`: OWNER/NAME."""
+
+    def approvals(self, client: Github, place: str, pull: Pull, sides: Sides) -> list[dict[str, Any]] | None:
+        """How approvals stand; None if nobody can tell."""
+        ...
+
+    def record(self, place: str, pull: Pull, sides: Sides, reviewed: Reviewed) -> str:
+        """The hidden record of what was reviewed; empty for none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -84,18 +94,18 @@ def _usage(detail: str) -> Failure:
     return Failure(Diagnostic("usage", detail=detail, hint=hint))
 
 
-def comment(options: Options, number: int, say: Say, record: Record | None = None) -> Said:
+def comment(options: Options, number: int, say: Say, beside: Beside | None = None) -> Said:
     """Review a pull request and say it there. Raises Failure; then nothing was posted."""
-    commenting = _Commenting(options, say, record)
+    commenting = _Commenting(options, say, beside)
     try:
         return commenting.comment(number)
     finally:
         commenting.github.close()
 
 
-def waiting(options: Options, say: Say, record: Record | None = None) -> tuple[list[Said], list[Diagnostic]]:
+def waiting(options: Options, say: Say, beside: Beside | None = None) -> tuple[list[Said], list[Diagnostic]]:
     """Comment every open pull request whose newest head has no comment of ours. One that fails stops no other."""
-    commenting = _Commenting(options, say, record)
+    commenting = _Commenting(options, say, beside)
     said, faults = [], []
     try:
         for pull in commenting.waiting():
@@ -112,8 +122,8 @@ def waiting(options: Options, say: Say, record: Record | None = None) -> tuple[l
 class _Commenting:
     """GitHub, the clone, and the settings of the trusted side."""
 
-    def __init__(self, options: Options, say: Say, record: Record | None) -> None:
-        self.options, self.say, self._record = options, say, record
+    def __init__(self, options: Options, say: Say, beside: Beside | None) -> None:
+        self.options, self.say, self._beside = options, say, beside
         root = options.review.root
         inventory = project.from_files(root, read_root(root), options.review.today).inventory
         self.settings: Settings = inventory.settings
@@ -147,9 +157,11 @@ class _Commenting:
         pull = self._pull(number, self.options.head)
         self.say(f"pull request {number}: looking at {pull.head.sha[:12]}")
         place = self.options.place
-        about = {"repository": f"{place.owner}/{place.repository}", "number": number}
-        reviewed = reviewing.made(self.options.review, self._sides(pull), self.say, self._secrets, about)
-        footer = self._footer(pull, reviewed)
+        about: dict[str, Any] = {"repository": f"{place.owner}/{place.repository}", "number": number}
+        sides, name = self._sides(pull), about["repository"]
+        standing = self._beside.approvals(self.github, name, pull, sides) if self._beside else None
+        reviewed = reviewing.made(self.options.review, sides, self.say, self._secrets, about, standing)
+        footer = self._footer(name, pull, sides, reviewed)
         room = review_report.LIMIT - len(marked(MARKER)) - 1
         text = review_report.markdown(reviewed.value, room, footer)
         if self.options.dry_run:
@@ -215,9 +227,9 @@ class _Commenting:
             hint = f"fetch it, which runs nothing of it:\ngit fetch origin {refs}"
             raise Failure(Diagnostic("bad-revision", detail=detail, hint=hint)) from None
 
-    def _footer(self, pull: Pull, reviewed: Reviewed) -> str:
+    def _footer(self, name: str, pull: Pull, sides: Sides, reviewed: Reviewed) -> str:
         lines = [_head_line(pull.head.sha)]
-        lines += [self._record(pull, reviewed)] if self._record is not None else []
+        lines += [self._beside.record(name, pull, sides, reviewed)] if self._beside is not None else []
         return "\n".join(filter(None, lines))
 
 

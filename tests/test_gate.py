@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -75,9 +76,9 @@ class World:
 
     def git(self, *words: str) -> str:
         who = ["-c", "user.name=A test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(
-            ["git", "-C", self.root, *who, *words], check=True, capture_output=True, text=True
-        )
+        quiet = {name: value for name, value in os.environ.items() if name != "GITHUB_TOKEN"}
+        command = ["git", "-C", self.root, *who, *words]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=quiet)
         return done.stdout.strip()
 
     def commit(self, text: bytes | None, message: str, **files: bytes) -> str:
@@ -131,11 +132,11 @@ class World:
         return made
 
     def line(self, number: int, head: str, plans: Mapping[str, Sequence[Hash]]) -> str:
-        rows = [
-            {"stack": n, "review_digest": "d" * 64, "hashes": [list(r) for r in rs]}
-            for n, rs in plans.items()
-        ]
-        return gate.record_of(self.folder(), PLACE, number, self.morning, head, rows)
+        return self.line_of(PLACE, number, head, plans)
+
+    def line_of(self, place: str, number: int, head: str, plans: Mapping[str, Sequence[Hash]]) -> str:
+        rows = {name: ("d" * 64, found) for name, found in plans.items()}
+        return gate.record_of(self.folder(), (place, number, head), gate.Compared(self.morning, head), rows)
 
     def comment(self, number: int, text: str, author: str = "cf-bot") -> Comment:
         user = self.state.user(author) or self.state.add_user(author)
@@ -387,9 +388,8 @@ def test_two_records_in_our_comment_are_refused(world: World) -> None:
 @pytest.mark.parametrize("of", ["repository", "pull"])
 def test_a_record_of_another_pull_request_is_refused(world: World, of: str) -> None:
     pull = world.pull(grants(OLD, ONE), {"lab": []}, record=False)
-    rows = [{"stack": "lab", "review_digest": "d", "hashes": [list(ROW_ONE)]}]
     place, number = ("mallory/fork", 1) if of == "repository" else (PLACE, 7)
-    world.comment(1, gate.record_of(world.folder(), place, number, world.morning, str(pull.head_sha), rows))
+    world.comment(1, world.line_of(place, number, str(pull.head_sha), {"lab": [ROW_ONE]}))
     lone(world, f"it was made for {place}#{number}")
 
 
@@ -607,7 +607,7 @@ def test_the_command_refuses_another_digest_and_words_without_reviewed(world: Wo
 def test_the_record_names_the_files_rows_of_stacks_that_were_not_planned(world: World) -> None:
     world.git("checkout", "-q", "-b", "head", world.morning)
     head = world.commit(grants(OLD, TWO), "two")
-    text = gate.record_of(world.folder(), PLACE, 3, world.morning, head, [])
+    text = world.line_of(PLACE, 3, head, {})
     found = review_record.opened(text, gate.review_keys(world.folder(), ["lab"]).by_fingerprint())
     assert isinstance(found, review_record.ReviewRecord)
     assert list(found.stacks) == ["guest"] and found.today == str(DAY)

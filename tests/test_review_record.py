@@ -48,7 +48,8 @@ def read(text: str) -> ReviewRecord:
 
 
 def test_a_record_comes_back_from_the_middle_of_a_comment() -> None:
-    found = read(f"### Gives one feedstock a GPU\n\n| a | table |\n\n{line()}\n<!-- another marker -->\n")
+    before = "<!-- cf-infra review -->\n### Gives one feedstock a GPU\n\n| a | table |\n\n"
+    found = read(f"{before}<!-- cf-infra head abc -->\n{line()}\n")
     assert found == record()
     assert all(found.has("lab", row) for row in ROWS)
     assert not found.has("lab", (ROWS[0][0], "create", "9" * 64)), "another value"
@@ -107,10 +108,10 @@ def test_what_is_signed_and_has_another_form_is_refused_as_well() -> None:
     for text in (b"", b"[]", b"{}", b'{"stacks": 7}', b'{"stacks": {"lab": ["d", "%"]}}'):
         body = base64.b64encode(zlib.compress(text)).decode()
         mac = review_record._mac(KEY, "1", PRINT, body)
-        assert "form" in str(opened(f"<!-- cf-infra review 1 {PRINT} {body} {mac} -->", KEYS))
+        assert "form" in str(opened(f"<!-- cf-infra record 1 {PRINT} {body} {mac} -->", KEYS))
     for body in ("AAAA", "A"):
         mac = review_record._mac(KEY, "1", PRINT, body)
-        assert "form" in str(opened(f"<!-- cf-infra review 1 {PRINT} {body} {mac} -->", KEYS))
+        assert "form" in str(opened(f"<!-- cf-infra record 1 {PRINT} {body} {mac} -->", KEYS))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_a_record_lets_through_what_beyond_does_but_for_the_two_steps_of_an_appl
     divided = {address.partition("#")[0] for address, _ in known if "#" in address}
     for address, action, value in rows:
         two_steps = (
-            ("#" in address and (address, "update") in known and action == "delete")
+            ("#" in address and (address, "update") in known and action in ("delete", "replace"))
             or ("#" not in address and address in divided and action == "update")
         ) and known.get((address, action)) != value
         beyond = bool(plan.beyond([(address, action, value)], covered))
