@@ -113,6 +113,8 @@ def everything(state: State) -> list[tuple[str, str, Any, int]]:
     variable = {"name": "V", "value": "1", "visibility": "selected", "selected_repository_ids": [one.id]}
     members = f"/user/installations/{app.id}/repositories"
     readme_sha = digest("blob", readme)
+    tree = digest("tree", tip.encode())
+    new_file = {"path": "new", "mode": "100644", "type": "blob", "content": "x"}
 
     def selection(path: str) -> list[tuple[str, str, Any, int]]:
         return [
@@ -175,6 +177,9 @@ def everything(state: State) -> list[tuple[str, str, Any, int]]:
         ("GET", f"{repo}/git/ref/heads/a/b", None, 200),
         ("PATCH", f"{repo}/git/refs/heads/a/b", {"sha": one.branches["topic"]}, 200),
         ("DELETE", f"{repo}/git/refs/heads/a/b", None, 204),
+        ("GET", f"{repo}/git/commits/{tip}", None, 200),
+        ("POST", f"{repo}/git/trees", {"base_tree": tree, "tree": [new_file]}, 201),
+        ("POST", f"{repo}/git/commits", {"message": "m", "tree": tree, "parents": [tip]}, 201),
         ("POST", f"{repo}/pulls", {"head": "topic", "base": "main", "title": "t"}, 201),
         ("GET", f"{repo}/pulls?state=open&head={ORG}:topic", None, 200),
         ("PATCH", f"{repo}/pulls/1", {"title": "another"}, 200),
@@ -184,7 +189,11 @@ def everything(state: State) -> list[tuple[str, str, Any, int]]:
         ("GET", f"{repo}/issues/1/comments", None, 200),
         ("GET", f"{repo}/issues/comments/COMMENT", None, 200),
         ("PATCH", f"{repo}/issues/comments/COMMENT", {"body": "bye"}, 200),
+        ("GET", f"{repo}/pulls/1/files", None, 200),
         ("PUT", f"{repo}/pulls/1/merge", None, 200),
+        ("POST", f"{repo}/issues", {"title": "t", "body": "b"}, 201),
+        ("PATCH", f"{repo}/issues/2", {"state": "closed", "state_reason": "completed"}, 200),
+        ("GET", f"{repo}/issues?state=all&creator=operator", None, 200),
     ]
 
 

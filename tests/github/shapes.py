@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from tests.github.state import (
     ROLES,
@@ -14,6 +16,7 @@ from tests.github.state import (
     Installation,
     Issue,
     Repository,
+    Review,
     RunnerGroup,
     Secret,
     State,
@@ -61,7 +64,8 @@ class Shapes:
     def user(self, user_id: int) -> JSON:
         """The short form of a user."""
         user = self.state.users[user_id]
-        url = f"{self.api}/users/{user.login}"
+        login = quote(user.login)  # a bot's has brackets
+        url = f"{self.api}/users/{login}"
         return {
             "login": user.login,
             "id": user.id,
@@ -69,7 +73,7 @@ class Shapes:
             "avatar_url": f"{self.html}/avatars/{user.id}",
             "gravatar_id": "",
             "url": url,
-            "html_url": f"{self.html}/{user.login}",
+            "html_url": f"{self.html}/{login}",
             **_links(url, USER_LINKS),
             "type": user.kind,
             "site_admin": False,
@@ -181,7 +185,8 @@ class Shapes:
             "default_branch": repository.default_branch,
             "archived": repository.archived,
             **dict.fromkeys(("disabled", "fork", "has_projects", "has_pages", "has_discussions"), False),
-            **dict.fromkeys(("has_issues", "has_wiki", "has_downloads"), True),
+            **dict.fromkeys(("has_wiki", "has_downloads"), True),
+            "has_issues": repository.has_issues,
         }
         if viewer is not None:
             shown["permissions"] = self.permissions(self.state.role(repository, viewer))
@@ -262,6 +267,44 @@ class Shapes:
                 )
         counts = {"additions": len(files), "deletions": len(files), "total": 2 * len(files)}
         return {**self.commit(repository, commit), "stats": counts, "files": files}
+
+    def changed_file(self, repository: Repository, head: Commit, path: str, status: str, data: bytes) -> JSON:
+        """A file as a pull request changes it."""
+        html, url = f"{self.html}/{self.full_name(repository)}", self.repository_url(repository)
+        return {
+            "sha": digest("blob", data),
+            "filename": path,
+            "status": status,
+            **dict.fromkeys(("additions", "deletions", "changes"), 1),
+            "blob_url": f"{html}/blob/{head.sha}/{path}",
+            "raw_url": f"{html}/raw/{head.sha}/{path}",
+            "contents_url": f"{url}/contents/{path}?ref={head.sha}",
+        }
+
+    def git_commit(self, repository: Repository, commit: Commit) -> JSON:
+        """A commit as git has it."""
+        shown = self.commit(repository, commit)
+        inner = {
+            key: shown["commit"][key] for key in ("author", "committer", "message", "tree", "verification")
+        }
+        kept = {key: shown[key] for key in ("sha", "node_id", "html_url", "parents")}
+        return {**kept, **inner, "url": f"{self.repository_url(repository)}/git/commits/{commit.sha}"}
+
+    def tree(self, repository: Repository, sha: str, files: Mapping[str, bytes]) -> JSON:
+        """A tree with its files."""
+        url = self.repository_url(repository)
+        rows = [
+            {
+                "path": path,
+                "mode": "100644",
+                "type": "blob",
+                "sha": digest("blob", data),
+                "size": len(data),
+                "url": f"{url}/git/blobs/{digest('blob', data)}",
+            }
+            for path, data in sorted(files.items())
+        ]
+        return {"sha": sha, "url": f"{url}/git/trees/{sha}", "tree": rows, "truncated": False}
 
     def entry(self, repository: Repository, path: str, ref: str, content: bytes | None) -> JSON:
         """A file (or with None a folder) as it stands in a list, without what is in it."""
@@ -361,7 +404,7 @@ class Shapes:
             "comments": len(issue.comments),
             "closed_at": None if issue.state == "open" else stamp(issue.created),
             "created_at": stamp(issue.created),
-            "updated_at": stamp(issue.created),
+            "updated_at": stamp(issue.created if issue.updated is None else issue.updated),
             "author_association": "MEMBER",
         }
         if issue.pull:
@@ -392,7 +435,7 @@ class Shapes:
         base = self.repository_url(repository)
         url, issue_url = f"{base}/pulls/{issue.number}", f"{base}/issues/{issue.number}"
         html = f"{self.html}/{self.full_name(repository)}/pull/{issue.number}"
-        head = repository.branches.get(issue.pull.head, issue.pull.merge_sha or "")
+        head = issue.pull.head_sha or repository.branches.get(issue.pull.head, issue.pull.merge_sha or "")
         links = {
             "self": url,
             "html": html,
@@ -421,7 +464,8 @@ class Shapes:
             "body": issue.body,
             "user": self.user(issue.author),
             "labels": [],
-            **dict.fromkeys(("assignee", "milestone", "auto_merge", "merged_by")),
+            **dict.fromkeys(("assignee", "milestone", "auto_merge")),
+            "merged_by": self.user(issue.pull.merger) if issue.pull.merger is not None else None,
             "created_at": stamp(issue.created),
             "updated_at": stamp(issue.created),
             "closed_at": None if issue.state == "open" else stamp(issue.created),
@@ -440,6 +484,24 @@ class Shapes:
             ),
             "_links": {name: {"href": link} for name, link in links.items()},
             **dict.fromkeys(zero, 0),
+        }
+
+    def review(self, repository: Repository, issue: Issue, review: Review) -> JSON:
+        """A review of a pull request."""
+        pull = f"{self.repository_url(repository)}/pulls/{issue.number}"
+        html = f"{self.html}/{self.full_name(repository)}/pull/{issue.number}#pullrequestreview-{review.id}"
+        return {
+            "id": review.id,
+            "node_id": f"PRR_{review.id}",
+            "user": self.user(review.author),
+            "body": "",
+            "state": review.state,
+            "html_url": html,
+            "pull_request_url": pull,
+            "author_association": "MEMBER",
+            "_links": {"html": {"href": html}, "pull_request": {"href": pull}},
+            "submitted_at": stamp(review.submitted),
+            "commit_id": review.commit,
         }
 
     def _side(self, repository: Repository, branch: str, sha: str) -> JSON:

@@ -59,6 +59,17 @@ class Comment:
 
 
 @dataclass
+class Review:
+    """A review of a pull request: APPROVED, CHANGES_REQUESTED, COMMENTED or DISMISSED, of a commit."""
+
+    id: int
+    author: int
+    state: str
+    commit: str
+    submitted: float
+
+
+@dataclass
 class Pull:
     """The part of an issue that is a pull request."""
 
@@ -66,6 +77,10 @@ class Pull:
     base: str
     merged_at: float | None = None
     merge_sha: str | None = None
+    merger: int | None = None
+    #: The head as it was merged, where its branch is gone or was moved since.
+    head_sha: str | None = None
+    reviews: list[Review] = field(default_factory=list)
 
 
 @dataclass
@@ -81,6 +96,7 @@ class Issue:
     state: str = "open"
     comments: dict[int, Comment] = field(default_factory=dict)
     pull: Pull | None = None
+    updated: float | None = None
 
 
 @dataclass
@@ -99,6 +115,10 @@ class Repository:
     #: Role by user id.
     collaborators: dict[int, str] = field(default_factory=dict)
     issues: dict[int, Issue] = field(default_factory=dict)
+    #: Whether there may be issues at all: a repository's setting.
+    has_issues: bool = True
+    #: Trees that no commit has yet, by hash.
+    trees: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
 
     def commit_at(self, ref: str) -> Commit | None:
         """The commit that a branch (also refs/heads/NAME) or a SHA names."""
@@ -347,16 +367,29 @@ class State:
                 tree.pop(path, None)
             else:
                 tree[path] = content.encode() if isinstance(content, str) else content
+        parents = (before.sha,) if before else ()
+        commit = self.commit_of(repository, tree, message, parents, author, signature)
+        repository.branches[branch] = commit.sha
+        return commit
+
+    def commit_of(
+        self,
+        repository: Repository,
+        tree: Mapping[str, bytes],
+        message: str,
+        parents: tuple[str, ...],
+        author: int | None = None,
+        signature: tuple[str, str] | None = None,
+    ) -> Commit:
+        """A commit that no branch names yet."""
         login = self.users[author].login if author is not None else "somebody"
         name, email = signature or (login, f"{login}@users.noreply.github.com")
-        parents = (before.sha,) if before else ()
         listed = "".join(f"{path} {digest('blob', data)}\n" for path, data in sorted(tree.items()))
         text = f"{repository.id} {self.number()} {parents} {message} {listed}"
         commit = Commit(
             digest("commit", text.encode()), tree, message, author, name, email, self.clock(), parents
         )
         repository.commits[commit.sha] = commit
-        repository.branches[branch] = commit.sha
         return commit
 
     def role(self, repository: Repository, user: int) -> str:
@@ -374,6 +407,20 @@ class State:
         if not repository.private:
             roles.append("read")
         return max(roles, key=ROLES.index)
+
+    def add_issue(self, repository: Repository, login: str, title: str, body: str | None) -> Issue:
+        """An issue that somebody opened."""
+        author = self.user(login) or self.add_user(login)
+        made = Issue(self.number(), len(repository.issues) + 1, title, body, author.id, self.clock())
+        repository.issues[made.number] = made
+        return made
+
+    def review(self, pull: Pull, login: str, state: str, commit: str) -> Review:
+        """Somebody looks at a pull request."""
+        author = self.user(login) or self.add_user(login)
+        made = Review(self.number(), author.id, state, commit, self.clock())
+        pull.reviews.append(made)
+        return made
 
     # ------------------------------------------------------------------------------------------ organisation
 

@@ -88,8 +88,12 @@ put /repos/{owner}/{repo}/contents/{path}
 delete /repos/{owner}/{repo}/contents/{path}
 get /repos/{owner}/{repo}/commits
 get /repos/{owner}/{repo}/commits/{ref}
+get /repos/{owner}/{repo}/commits/{commit_sha}/pulls
 get /repos/{owner}/{repo}/branches/{branch}
 get /repos/{owner}/{repo}/git/blobs/{file_sha}
+get /repos/{owner}/{repo}/git/commits/{commit_sha}
+post /repos/{owner}/{repo}/git/commits
+post /repos/{owner}/{repo}/git/trees
 get /repos/{owner}/{repo}/git/ref/{ref}
 post /repos/{owner}/{repo}/git/refs
 patch /repos/{owner}/{repo}/git/refs/{ref}
@@ -97,9 +101,14 @@ delete /repos/{owner}/{repo}/git/refs/{ref}
 get /repos/{owner}/{repo}/pulls
 post /repos/{owner}/{repo}/pulls
 get /repos/{owner}/{repo}/pulls/{pull_number}
+get /repos/{owner}/{repo}/pulls/{pull_number}/reviews
 patch /repos/{owner}/{repo}/pulls/{pull_number}
+get /repos/{owner}/{repo}/pulls/{pull_number}/files
 put /repos/{owner}/{repo}/pulls/{pull_number}/merge
+get /repos/{owner}/{repo}/issues
+post /repos/{owner}/{repo}/issues
 get /repos/{owner}/{repo}/issues/{issue_number}
+patch /repos/{owner}/{repo}/issues/{issue_number}
 get /repos/{owner}/{repo}/issues/{issue_number}/comments
 post /repos/{owner}/{repo}/issues/{issue_number}/comments
 get /repos/{owner}/{repo}/issues/comments/{comment_id}
