@@ -29,16 +29,17 @@ def world(
 ) -> Iterator[World]:
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     monkeypatch.setenv("GITHUB_REPOSITORY", f"{ORG}/{OWN}")
-    with service_world(tmp_path / "root", Runner(capsys)) as made:
-        with CirunStandin(CirunState(github=made.github.state)) as cirun:
-            for name, value in cirun.environment().items():
-                monkeypatch.setenv(name, value)
-            made.github.state.add_repository(".cirun")
-            made.files(
-                {"stacks/lists.yaml": "version: 1\nkind: github\ndonor: {name: conda-forge}\ngithub: {}\n"}
-            )
-            publish(made)
-            yield made
+    with (
+        service_world(tmp_path / "root", Runner(capsys)) as made,
+        CirunStandin(CirunState(github=made.github.state)) as cirun,
+    ):
+        for name, value in cirun.environment().items():
+            monkeypatch.setenv(name, value)
+        made.github.state.add_repository(".cirun")
+        lists = "version: 1\nkind: github\ndonor: {name: conda-forge}\ngithub: {}\n"
+        made.files({"stacks/lists.yaml": lists})
+        publish(made)
+        yield made
 
 
 def publish(world: World) -> None:
