@@ -18,6 +18,7 @@ CORE = [
     "codes",
     "terminal",
     "diagnostics",
+    "mask",
     "model",
     "yaml12",
     "parse",
