@@ -252,7 +252,7 @@ class Gate:
         rows: list[Hash] = [(a, b, c) for a, b, c in saved.hashes]
         beside = _astray(saved)
         words = {i["address"]: i["what"] for i in saved.summary["items"]}
-        words |= {address: reviewed.of_files(address, action) for address, action, _ in files}
+        words |= reviewed.of_files(files)
         asked = reviewed.Asked(
             saved.stack, saved.review_digest, rows, files, words, astray=beside, never=never
         )

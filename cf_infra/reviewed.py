@@ -97,8 +97,9 @@ class Verdict:
 
     def diagnostic(self) -> Diagnostic:
         """What to say of a stack that waits."""
-        listed = [f"- {one['what']}: {one['why']}" for one in self.waits[:SHOWN_AT_MOST]]
-        rest = len(self.waits) - len(listed)
+        lines = list(dict.fromkeys(f"- {one['what']}: {one['why']}" for one in self.waits))
+        listed = lines[:SHOWN_AT_MOST]
+        rest = len(lines) - len(listed)
         listed += [f"- and {rest} more"] * (rest > 0)
         detail = f"`{self.stack}` is not applied; nothing of it was begun:\n" + "\n".join(listed)
         hint = "read what the plan does; whoever may approve it accepts just this, and nothing that comes later:\n"
@@ -177,10 +178,17 @@ def _why(asked: Asked, row: Hash, merged: Sequence[Merged], is_file: bool = Fals
     return "no review covers it" + (f" ({some(unread)})" if unread else "")
 
 
-def of_files(address: str, action: str) -> str:
-    """What people call a row of the files."""
+def of_files(rows: Iterable[Hash]) -> dict[str, str]:
+    """What people call the rows of files, by address; an entry that became another one is two rows, and changed."""
+    actions: dict[str, set[str]] = {}
+    for address, action, _ in rows:
+        actions.setdefault(address, set()).add(action)
+    return {address: _of_file(address, done) for address, done in actions.items()}
+
+
+def _of_file(address: str, actions: set[str]) -> str:
     sort, _, name = address.partition(":")
-    verb = {"create": "given", "delete": "taken away", "update": "changed"}[action]
+    verb = {"create": "given", "delete": "taken away"}.get("".join(actions), "changed")
     return {"grant": f"grant {name} {verb}", "user": f"person of users/{name} {verb}"}.get(
         sort, f"{name} {verb}"
     )

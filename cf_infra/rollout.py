@@ -81,8 +81,8 @@ class Rollout:
 
     def _hold_back(self, names: list[str]) -> None:
         """What would remove machines that somebody may still ask for is not begun."""
-        failed = sorted(self.failed)
-        for name in names if failed else ():
+        failed = sorted(self.failed.keys() - set(names))
+        for name in [name for name in names if name not in self.failed] if failed else ():
             summary = self.saved[name].summary
             if summary["destroy"] or summary["replace"]:
                 detail = f"`{name}` removes machines, and {', '.join(failed)} could not take the access to them back."

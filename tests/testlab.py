@@ -19,7 +19,7 @@ from cf_infra.diagnostics import Failure
 from tests.leaks import WATCH
 
 PROJECT = Path(__file__).resolve().parent.parent
-WITH_SERVERS = ("eighths", "given", "killed", "left", "life", "limits", "strays", "turning")
+WITH_SERVERS = ("eighths", "given", "killed", "left", "life", "limits", "reviewed", "strays", "turning")
 """The stacks of tests/e2e/stacks/ that boot servers, each on hosts and GPUs of its own; the others need none."""
 STACKS = [PROJECT / "tests" / "e2e" / "stacks" / f"{name}.yaml" for name in WITH_SERVERS]
 STACKS += [PROJECT / "stacks" / "quansight-v100.yaml"]
