@@ -311,7 +311,13 @@ def test_what_waits_is_told_with_the_way_out() -> None:
     ],
 )
 def test_rows_of_files_have_words(address: str, action: str, words: str) -> None:
-    assert reviewed.of_files(address, action) == words
+    assert reviewed.of_files([(address, action, "1")]) == {address: words}
+
+
+def test_an_entry_that_became_another_is_changed() -> None:
+    address = "grant:one-feedstock/gpu"
+    rows = [(address, "delete", "1"), (address, "create", "2")]
+    assert reviewed.of_files(rows) == {address: "grant one-feedstock/gpu changed"}
 
 
 # ------------------------------------------------------------------------------------------ what files touch
