@@ -7,6 +7,7 @@ Alone: `.venv/bin/python demo/access.py`. Nothing is asked that is not on this m
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from cf_infra import tofu
 from cf_infra.feedstock import BUILD_CONFIG
 
 REQUEST = "action: cirun\nfeedstocks:\n  - numpy\nresources:\n  - cirun-gpu-large\n"
+PROGRESS = re.compile(r" *[0-9.]+s  ")
 ALL = 99
 """Lines of a command's output that are shown."""
 WHO = ("--requested-by", "alice", "--reason", "CUDA tests", "--request", "https://example.org/1")
@@ -96,8 +98,8 @@ def access_list(world: World) -> str:
     return cirun.commits[cirun.branches["main"]].files[".access.yml"].decode()
 
 
-def show(world: World, *arguments: str, lines: int = ALL) -> str:
-    """One command as a person types it and what it prints, at most `lines`; ends the demo if it fails."""
+def show(world: World, *arguments: str, lines: int = ALL, code: int = 0) -> str:
+    """One command as a person types it and what it prints, at most `lines`; ends the demo if `code` is another."""
     words = shlex.join(Path(word).name if word.startswith("/") else word for word in arguments)
     print(f"$ cf-infra {words}", flush=True)
     ran = command(*arguments, "--root", str(world.root))
@@ -106,7 +108,10 @@ def show(world: World, *arguments: str, lines: int = ALL) -> str:
         print(f"  {line}".rstrip())
     if printed[lines:]:
         print(f"  ... and {len(printed) - lines} more lines")
-    expect(ran.code == 0, f"`cf-infra {words}` ends with 0, and it was {ran.code}: {ran.err}", quiet=True)
+    if code:
+        print(*(f"  {line}".rstrip() for line in ran.err.splitlines() if not PROGRESS.match(line)), sep="\n")
+    right = f"`cf-infra {words}` ends with {code}, and it was {ran.code}: {ran.err}"
+    expect(ran.code == code, right, quiet=True)
     print(flush=True)
     return ran.out
 

@@ -1,8 +1,8 @@
 """`make demo`: the main job of the project, whole, on the OpenStack of sandbox/: see what each step prints.
 
-Runs the same commands that a person would type, and asks OpenStack itself in between; turning.py is its part about
-logins, access.py the way from a request, without servers. Everything stays on this machine; a second run starts from
-where the first one ended.
+Runs the same commands that a person would type, and asks OpenStack itself in between. Its parts: turning.py about logins;
+access.py the way from a request, and review.py that of a pull request, both without servers. Everything stays on this
+machine; a second run starts from where the first one ended.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import access
+import review
 import turning
 from stage import expect, say
 
@@ -60,6 +61,8 @@ def main() -> int:
     turning.main()
     say("8  From a request to a runner and back, between stand-ins for GitHub and Cirun on this machine")
     access.main()
+    say("9  A pull request says what it will do, and only what was reviewed is applied")
+    review.main()
     say("Done. What to do next")
     print(NEXT)
     return 0

@@ -6,16 +6,14 @@ OpenStack, git and OpenTofu are real; GitHub is the stand-in.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from pull_requests import PullRequests
 from scene import JSON, Done, Scene, playing
 
 from tests.github import Standin, State
-from tests.github.state import Commit, Issue, Pull, Review
 from tests.leaks import WATCH
 
 STACK, NAME = "reviewed", "ci-access"
@@ -47,21 +45,21 @@ def test_from_a_pull_request_to_the_machine(scene: Scene) -> None:
 
 def gives_a_machine(world: World) -> None:
     """One comment says it, and after the merge just that is done."""
-    world.pull(1, "stranger", OLD, NEW)
+    world.pulls.open(1, "stranger", world.grants(OLD, NEW))
     done = world.comment(1)
     assert done.code == 0
-    (text,) = world.comments(1)
+    (text,) = world.pulls.comments(1)
     first = text.splitlines()[0]
     assert "Gives 1 feedstock a GPU until 2041-01-01" in text and "makes 1 machine" in text, text
     assert "destroys nothing" in text and "no cloud was asked" in text, first
     assert f"server cf-{STACK}-new-feedstock-gpu-own" in text
     assert set(world.scene.ids(STACK)) == {OLD_KEY}, "a review makes nothing"
-    world.merge(1, OLD, NEW)
+    world.pulls.merge(1, "peter", world.grants(OLD, NEW))
     world.scene.plan(STACK)
     waiting = world.apply(code=1)
     assert waiting.codes == ["waits-for-review"] and "approval" in waiting.detail("waits-for-review")
     assert set(world.scene.ids(STACK)) == {OLD_KEY}, "nobody approved it"
-    world.approve(1, "olga")
+    world.pulls.approve(1, "olga")
     world.scene.plan(STACK)
     row = world.apply().stack(STACK)
     assert row["applied"] > 0 and row["waits"] == []
@@ -70,11 +68,10 @@ def gives_a_machine(world: World) -> None:
 
 
 def a_head_that_moves_is_not_commented(world: World) -> None:
-    world.pull(2, "stranger", OLD)
-    seen = world.heads[2]
-    world.move(2, OLD, NEW, {**NEW, "feedstock": "greedy"})
+    seen = world.pulls.open(2, "stranger", world.grants(OLD))
+    world.pulls.push(2, world.grants(OLD, {**NEW, "feedstock": "greedy"}))
     done = world.comment(2, "--head", seen, code=1)
-    assert done.codes == ["head-moved"] and world.comments(2) == []
+    assert done.codes == ["head-moved"] and world.pulls.comments(2) == []
 
 
 def what_somebody_did_at_the_cloud_waits_for_a_person(world: World) -> None:
@@ -93,13 +90,13 @@ def what_somebody_did_at_the_cloud_waits_for_a_person(world: World) -> None:
 
 
 def a_comment_that_was_edited_covers_nothing(world: World) -> None:
-    world.pull(3, "stranger", OLD)
+    world.pulls.open(3, "stranger", world.grants(OLD))
     world.comment(3)
-    world.approve(3, "olga")
-    (comment,) = world.issue(3).comments.values()
+    world.pulls.approve(3, "olga")
+    (comment,) = world.pulls.repository.issues[3].comments.values()
     head, _, mac = comment.body.rpartition(" ")[0].rpartition(" ")
     comment.body = f"{head} {'0' * len(mac)} -->"
-    world.merge(3, OLD)
+    world.pulls.merge(3, "peter", world.grants(OLD))
     world.scene.plan(STACK)
     told = world.apply(code=1).detail("waits-for-review")
     assert "was edited" in told and set(world.scene.ids(STACK)) == {OLD_KEY, NEW_KEY}
@@ -107,14 +104,16 @@ def a_comment_that_was_edited_covers_nothing(world: World) -> None:
 
 def a_merge_that_says_more_than_its_head_covers_only_what_was_seen(world: World) -> None:
     """What pull request 3 took away is given again; another one puts more into its merge than its review saw."""
-    world.commit("main", OLD, NEW)
-    world.pull(4, "stranger", OLD, {**NEW, "expires": "2041-06-01"})
+    world.pulls.commit("main", world.grants(OLD, NEW))
+    later = {**NEW, "expires": "2041-06-01"}
+    world.pulls.open(4, "stranger", world.grants(OLD, later))
     world.comment(4)
-    world.approve(4, "olga")
-    world.merge(4, {**OLD, "users": ["mallory"]}, {**NEW, "expires": "2041-06-01"})
+    world.pulls.approve(4, "olga")
+    world.pulls.merge(4, "peter", world.grants({**OLD, "users": ["mallory"]}, later))
     world.scene.plan(STACK)
     told = world.apply(code=1).detail("waits-for-review")
-    assert "grant old-feedstock/gpu-own changed: no review covers it" in told and "new-feedstock" not in told
+    assert "grant old-feedstock/gpu-own changed: no review covers it" in told
+    assert "new-feedstock" not in told
     assert set(world.scene.ids(STACK)) == {OLD_KEY, NEW_KEY}
 
 
@@ -127,11 +126,6 @@ class World:
 
     scene: Scene
     state: State
-    heads: dict[int, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.repository = self.state.add_repository(NAME)
-        self.state.user("cf-bot")
 
     def begin(self, url: str) -> None:
         """A stack that was applied from the default branch, as a person did it before there were reviews."""
@@ -141,74 +135,16 @@ class World:
             "version": 1,
             "organisation": "conda-forge",
             "operators": ["olga", "peter"],
-            "approvals": {"required": 2},
             "github": github,
         }
-        self.scene.write("settings.yaml", json.dumps(settings))
+        self.scene.write("settings.yaml", json.dumps({**settings, "approvals": {"required": 2}}))
         self.scene.write(".gitignore", "/build/\n/.state/\n")
-        self.git("init", "-q", "-b", "main")
-        self.commit("main", OLD)
+        self.pulls = PullRequests(self.scene.root, self.state, NAME)
+        self.pulls.commit("main", self.grants(OLD))
         self.scene.converge(STACK)
 
-    def git(self, *words: str) -> str:
-        who = ["-c", "user.name=A test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-        env = {name: value for name, value in os.environ.items() if name != "GITHUB_TOKEN"}
-        command = ["git", "-C", str(self.scene.root), *who, *words]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
-        return done.stdout.strip()
-
-    def commit(self, message: str, *grants: Mapping[str, object]) -> str:
-        """A commit on what is checked out; GitHub knows it."""
-        self.scene.grants(*(dict(one) for one in grants))
-        self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", message)
-        sha = self.git("rev-parse", "HEAD")
-        self.repository.commits[sha] = Commit(sha, {}, message, None, "", "", self.state.clock())
-        if self.git("branch", "--show-current") == "main":
-            self.repository.branches["main"] = sha
-        return sha
-
-    def issue(self, number: int) -> Issue:
-        return self.repository.issues[number]
-
-    def comments(self, number: int) -> list[str]:
-        return [one.body for one in self.issue(number).comments.values()]
-
-    def pull(self, number: int, author: str, *grants: Mapping[str, object]) -> None:
-        """A fork's pull request: its commit is in the clone as an object, and nowhere checked out."""
-        user = self.state.user(author) or self.state.add_user(author)
-        made = Pull(f"fork-{number}", "main")
-        issue = Issue(
-            self.state.number(), number, f"pull {number}", "", user.id, self.state.clock(), pull=made
-        )
-        self.repository.issues[number] = issue
-        self.move(number, *grants)
-
-    def move(self, number: int, *grants: Mapping[str, object]) -> None:
-        """Its author pushes."""
-        self.git("checkout", "-q", "-B", f"fork-{number}", "main")
-        self.heads[number] = self.commit(f"head {number}", *grants)
-        pull = self.issue(number).pull
-        assert pull is not None
-        pull.head_sha = self.heads[number]
-        self.repository.branches[pull.head] = self.heads[number]
-        self.git("checkout", "-q", "main")
-
-    def approve(self, number: int, login: str) -> None:
-        user = self.state.user(login) or self.state.add_user(login)
-        pull = self.issue(number).pull
-        assert pull is not None
-        made = Review(self.state.number(), user.id, "APPROVED", self.heads[number], self.state.clock())
-        pull.reviews.append(made)
-
-    def merge(self, number: int, *grants: Mapping[str, object]) -> None:
-        """Squashed onto the default branch, by somebody else than its author."""
-        sha = self.commit(f"pull {number} (#{number})", *grants)
-        issue = self.issue(number)
-        assert issue.pull is not None
-        merger = self.state.user("peter") or self.state.add_user("peter")
-        issue.pull.merged_at, issue.pull.merge_sha, issue.pull.merger = self.state.clock(), sha, merger.id
-        issue.state = "closed"
+    def grants(self, *entries: JSON) -> Callable[[], None]:
+        return lambda: self.scene.grants(*entries)
 
     def comment(self, number: int, *words: str, code: int = 0) -> Done:
         """What the workflow runs: a clone with the head's objects, the state's key, and no cloud."""

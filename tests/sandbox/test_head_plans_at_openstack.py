@@ -164,7 +164,9 @@ def test_a_head_is_planned_as_it_will_be_once_it_is_merged(place: Place) -> None
     place.cf_infra("apply")
     place.git("checkout", "-q", "-B", "main")
     assert not any(place.planned().values()), "nothing is left to do"
-    assert not any(row["hashes"] for row in place.unasked("main", "main").plans), "and that is known without asking"
+    assert not any(row["hashes"] for row in place.unasked("main", "main").plans), (
+        "and that is known without asking"
+    )
 
     # One grant more at each stack, one with a longer list, one less; a class and an image that nobody used before.
     place.grants(
