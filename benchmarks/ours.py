@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be search
 import orjson
 
 from benchmarks.roots import STACK, TODAY
-from cf_infra import access, credentials, ledger, logins, project
+from cf_infra import access, credentials, ledger, logins, plan, project, review, review_report
 from cf_infra.diagnostics import has_errors
 from cf_infra.files import read_root
 
@@ -75,12 +76,58 @@ def rotation(root: Path) -> Callable[[], None]:
     return measured
 
 
+Counts = Callable[[], dict[str, int]]
+"""Counts what a part made, when it is no longer timed."""
+
+
+def comment(root: Path) -> Callable[[], Counts]:
+    """From the rows of plans to the text of a comment."""
+    plans = orjson.loads((root / "plans.json").read_bytes())
+
+    def measured() -> Counts:
+        text = review_report.markdown(review.review(None, plans=plans))
+        gone = {i["address"].split('"')[1] for p in plans for i in p["items"] if i["action"] == "delete"}
+        return lambda: {"bytes": len(text.encode()), "destroys": len(gone), "named": _named(gone, text)}
+
+    return measured
+
+
+def _named(keys: set[str], text: str) -> int:
+    """How many of the keys stand in the comment: as they are, or without the ending that they share."""
+    words = set(re.findall(r"[a-z0-9-]+", text))
+    return sum(key in text or key.partition("-feedstock/")[0] in words for key in keys)
+
+
+def loads(root: Path) -> Callable[[], None]:
+    """orjson loads a plan: what the summary is compared with."""
+    raw = (root / "plan.json").read_bytes()
+
+    def measured() -> None:
+        orjson.loads(raw)
+
+    return measured
+
+
+def summary(root: Path) -> Callable[[], None]:
+    """From the bytes of `tofu show -json` to what people and the limits need."""
+    raw = (root / "plan.json").read_bytes()
+
+    def measured() -> None:
+        if not plan.summarise(orjson.loads(raw), STACK, {}, {}).items:
+            raise SystemExit("the generated plan does nothing")
+
+    return measured
+
+
 def _sound(folder: project.Folder) -> None:
     if has_errors(folder.diagnostics):
         raise SystemExit(f"the generated folder has errors: {folder.diagnostics[0]}")
 
 
-PARTS = {"check": check_only, "everything": everything, "export": export, "rotation": rotation}
+PARTS: dict[str, Callable[[Path], Callable[[], Counts | None]]] = {
+    "comment": comment, "loads": loads, "summary": summary,
+    "check": check_only, "everything": everything, "export": export, "rotation": rotation,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -88,9 +135,9 @@ def main() -> None:
     gc.set_threshold(500_000)  # as cli.main()
     measured = PARTS[sys.argv[1]](Path(sys.argv[2]))
     cpu, begin = time.process_time(), time.perf_counter()
-    measured()
+    said = measured()
     seconds = time.perf_counter() - begin
-    print(json.dumps({"seconds": seconds, "cpu": time.process_time() - cpu}))
+    print(json.dumps({"seconds": seconds, "cpu": time.process_time() - cpu, **(said() if said else {})}))
 
 
 main()

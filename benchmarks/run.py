@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from benchmarks import applying, audits, benches, install, table
+from benchmarks import applying, audits, benches, install, reviews, table
 from benchmarks.measure import BenchError, NotHere, say
 from tools.talk import end_on_sigterm
 
@@ -29,6 +29,8 @@ BENCHES: Mapping[str, Callable[[benches.Bench], list[table.Row]]] = {
     "export": benches.export_against_reading,
     "history": benches.import_of_history,
     "diff": benches.diff_of_changed,
+    "comment": reviews.comment_of_many,
+    "summary": reviews.summary_of_a_large_plan,
     "audit": audits.audit_of_many,
     "growth": benches.growth,
     "compile": benches.compile_dedicated,

@@ -257,6 +257,9 @@ CODES: dict[str, Code] = {
         "Tool has the wrong version", "OpenTofu is older or newer than what the configuration needs."
     ),
     "tofu-failed": _error("OpenTofu failed", "OpenTofu stopped with an error; its own words follow."),
+    "check-fails": _warning(
+        "Condition does not hold", "A check block or a condition of the modules says so when it is planned."
+    ),
     "tofu-warning": _warning("OpenTofu warns", "OpenTofu's own words follow."),
     "no-cloud": _error(
         "Cloud is not in clouds.yaml", "The stack names a cloud that openstacksdk does not find."

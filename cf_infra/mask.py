@@ -43,6 +43,12 @@ class Masker:
         return value
 
 
+def those_in(text: str, values: Iterable[str]) -> list[str]:
+    """The secrets that turn up in a text in some form; a Masker of these alone is a fast one."""
+    long = {value for value in values if len(value) >= SHORTEST}
+    return [value for value in long if any(len(form) >= SHORTEST and form in text for form in _forms(value))]
+
+
 def _forms(value: str) -> Iterable[str]:
     raw = value.encode("utf-8", "surrogatepass")
     yield value

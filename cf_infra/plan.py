@@ -7,13 +7,15 @@ are never shown, and count for no digest.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cf_infra.diagnostics import Diagnostic, Failure
+import orjson
+
+from cf_infra.diagnostics import Diagnostic, Failure, printable
+from cf_infra.mask import Masker, those_in
 from cf_infra.model import Thresholds
 
 MACHINES = "module.machine"
@@ -148,34 +150,99 @@ def summarise(
     form that is not known, or is not whole.
     """
     _readable(shown)
+    try:
+        return _summarise(shown, stack, owners, versions, divide, beside)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise Failure(_odd(f"{type(error).__name__} while it was read")) from error
+
+
+def _summarise(
+    shown: Mapping[str, Any],
+    stack: str,
+    owners: Mapping[str, Sequence[str]],
+    versions: Mapping[str, str],
+    divide: Divide,
+    beside: Iterable[Part],
+) -> PlanSummary:
     words = _Words(shown)
-    items, entries, forgotten, imports = [], [], [], 0
+    told: list[tuple[str, str, str, tuple[str, ...]]] = []
+    entries: list[tuple[str, str, tuple[str, ...], str]] = []
+    forgotten, imports, secrets = [], 0, set[str]()
     for change in shown.get("resource_changes") or ():
         action = _action(change)
         if action is None:
             continue
         grants = _grants(change, owners)
         address = change["address"] + (f" (deposed {change['deposed']})" if change.get("deposed") else "")
+        seen = _Seen(change["change"], secrets)
         parts = divide(change)
         for part in parts.parts if parts else ():
             name = f"{address}#{part.name}"
-            items.append(Item(name, part.action, _clean(part.what), part.grants))
+            told.append((name, part.action, part.what, part.grants))
             entries.append((name, part.action, part.grants, _digest(part.value)))
         if not (parts and action == "update" and _told(change, parts)):
-            items.append(Item(address, action, words.phrase(change, action), grants))
-            entries.append((address, action, grants, _values_hash(change, action, parts)))
-        imports += bool(change["change"].get("importing"))
+            told.append((address, action, words.phrase(change, action, seen), grants))
+            entries.append((address, action, grants, _values_hash(seen, action, parts)))
+        imports += bool(seen.told.get("importing"))
         if action == "forget":
             forgotten.append(address)
     entries += [(part.name, part.action, part.grants, _digest(part.value)) for part in beside]
+    entries.sort()
+    checks = shown.get("checks") or ()
+    masker = _masker(secrets, told, checks)
     return PlanSummary(
         stack,
-        tuple(sorted(items, key=lambda item: (item.address, item.action))),
-        _digest([sorted(entries), sorted(versions.items())]),
+        tuple(_items(told, masker)),
+        _digest([entries, sorted(versions.items())]),
         imports,
-        tuple(_forget(stack, forgotten)),
-        tuple(sorted((address, action, hashed) for address, action, _, hashed in entries)),
+        (*_forget(stack, forgotten), *_failed_checks(checks, stack, masker)),
+        tuple((address, action, hashed) for address, action, _, hashed in entries),
     )
+
+
+class _Seen:
+    """What a change tells before and after, without what is sensitive; whose texts are put into `secrets`."""
+
+    __slots__ = ("after", "before", "told")
+
+    def __init__(self, told: Mapping[str, Any], secrets: set[str]) -> None:
+        self.told = told
+        self.before = _visible(told.get("before"), told.get("before_sensitive"), None, secrets)
+        self.after = _visible(
+            told.get("after"), told.get("after_sensitive"), told.get("after_unknown"), secrets
+        )
+
+
+def _items(told: list[tuple[str, str, str, tuple[str, ...]]], masker: Masker) -> Iterator[Item]:
+    """In order; without any text that is sensitive somewhere in the plan, wherever else it turns up."""
+    for address, action, what, grants in sorted(told):
+        yield Item(address, action, _clean(masker.text(what[:_LONGEST_SCAN])), grants)
+
+
+def _masker(
+    secrets: set[str], told: list[tuple[str, str, str, tuple[str, ...]]], checks: Iterable[Any]
+) -> Masker:
+    """Of all that is sensitive what turns up in what is told: a plan can have thousands of secrets."""
+    if not secrets:
+        return Masker()
+    texts = [what[:_LONGEST_SCAN] for _, _, what, _ in told] + [
+        str(check)[:_LONGEST_SCAN] for check in checks
+    ]
+    return Masker(those_in("\n".join(texts), (secret[:_LONGEST] for secret in secrets)))
+
+
+def _failed_checks(checks: Iterable[Mapping[str, Any]], stack: str, masker: Masker) -> Iterator[Diagnostic]:
+    """Conditions and check blocks of the configuration that do not hold, in their own words."""
+    for check in checks:
+        if check.get("status") not in ("fail", "error"):
+            continue
+        problems = [p for instance in check.get("instances") or () for p in instance.get("problems") or ()]
+        said = [_clean(masker.text(str(problem.get("message", ""))[:_LONGEST_SCAN])) for problem in problems]
+        name = _clean(str(_mapping(check.get("address")).get("to_display", "a condition")))
+        detail = f"`{stack}`: {name} does not hold.\n" + "\n".join(
+            f"  {text}" for text in said[:SHOWN_AT_MOST]
+        )
+        yield Diagnostic("check-fails", detail=detail.rstrip(), hint="mend what it speaks of, and plan again")
 
 
 def _told(change: Mapping[str, Any], parts: Parts) -> bool:
@@ -210,12 +277,12 @@ def beyond(hashes: Iterable[Hash], covered: Iterable[Hash]) -> list[str]:
 
 
 def _readable(shown: Mapping[str, Any]) -> None:
-    version = str(shown.get("format_version", ""))
-    if not re.fullmatch(r"1\.\d+", version):
+    version = shown.get("format_version", "")
+    if not isinstance(version, str) or not re.fullmatch(r"1\.\d+", version):
         raise Failure(
             Diagnostic(
                 "tool-too-old",
-                detail=f"The plan has format {version or 'none'}; this version of cf-infra reads 1.x.",
+                detail=f"The plan has format {str(version)[:40] or 'none'}; this version of cf-infra reads 1.x.",
                 hint="use the OpenTofu that comes with it:\nmake setup",
             )
         )
@@ -225,6 +292,14 @@ def _readable(shown: Mapping[str, Any]) -> None:
                 "tofu-failed", detail="The plan ended with an error and is not whole.", hint="make a new one"
             )
         )
+
+
+def _odd(why: str) -> Diagnostic:
+    """What to tell of a plan that is JSON, and no plan."""
+    detail = f"The plan does not have the form that OpenTofu describes: {why}."
+    return Diagnostic(
+        "tofu-failed", detail=detail, hint="make a new one with the OpenTofu that comes with cf-infra"
+    )
 
 
 def _action(change: Mapping[str, Any]) -> str | None:
@@ -290,24 +365,22 @@ def plan_digest(plan: bytes, compiled: Mapping[str, bytes], head: str) -> str:
     return _digest([hashlib.sha256(plan).hexdigest(), files, head])
 
 
-def _values_hash(change: Mapping[str, Any], action: str, parts: Parts | None) -> str:
+def _values_hash(seen: _Seen, action: str, parts: Parts | None) -> str:
     """The hash of what is planned and known; of an object that goes, its address says enough.
 
     Of an update only what changes counts: the rest holds ids that the cloud made. An id by which an object is adopted
     does not count either, nor does what `parts` tell in names.
     """
-    told = change["change"]
-    after = _visible(told.get("after"), told.get("after_sensitive"), told.get("after_unknown"))
+    values: object
     if action in ("delete", "read", "forget"):
-        values: object = None
+        values = None
     elif action == "update":
-        before = _visible(told.get("before"), told.get("before_sensitive"), None)
-        values = _differing(before, after)
+        values = _differing(seen.before, seen.after)
     else:
-        values = after
+        values = seen.after
     if parts and isinstance(values, dict):
         values = {key: value for key, value in values.items() if key not in parts.attributes}
-    return _digest([values, bool(told.get("importing"))])
+    return _digest([values, bool(seen.told.get("importing"))])
 
 
 def _differing(before: Any, after: Any) -> Any:
@@ -316,30 +389,61 @@ def _differing(before: Any, after: Any) -> Any:
     return {key: value for key, value in after.items() if before.get(key) != value}
 
 
-def _visible(value: Any, sensitive: Any, unknown: Any) -> Any:
-    """`value` with what is sensitive replaced and what is not known yet left out."""
+def _visible(value: Any, sensitive: Any, unknown: Any, secrets: set[str]) -> Any:
+    """`value` with what is sensitive replaced and what is not known yet left out.
+
+    Most of a large plan has no marks, and is given back as it is.
+    """
     if sensitive is True:
+        secrets.update(_texts(value))
         return HIDDEN
+    if _is_bare(sensitive) and _is_bare(unknown):
+        return value
     if isinstance(value, dict):
-        hidden = sensitive if isinstance(sensitive, dict) else {}
-        later = unknown if isinstance(unknown, dict) else {}
-        return {
-            key: _visible(item, hidden.get(key), later.get(key))
-            for key, item in value.items()
-            if later.get(key) is not True
-        }
+        return _visible_keys(value, _mapping(sensitive), _mapping(unknown), secrets)
     if isinstance(value, list):
-        return [_visible(item, _at(sensitive, n), _at(unknown, n)) for n, item in enumerate(value)]
+        return [_visible(item, _at(sensitive, n), _at(unknown, n), secrets) for n, item in enumerate(value)]
     return value
+
+
+def _visible_keys(
+    value: dict[str, Any], sensitive: Mapping[str, Any], unknown: Mapping[str, Any], secrets: set[str]
+) -> dict[str, Any]:
+    shown = value.copy()
+    for key, mark in unknown.items():
+        if mark and key in value:
+            if mark is True:
+                del shown[key]
+            elif not sensitive.get(key):
+                shown[key] = _visible(value[key], None, mark, secrets)
+    for key, mark in sensitive.items():
+        if mark and key in shown:
+            shown[key] = _visible(value[key], mark, unknown.get(key), secrets)
+    return shown
+
+
+def _is_bare(marks: Any) -> bool:
+    """Is nothing marked? Lists have a mark for each of their values, mostly false."""
+    return not marks or (marks.__class__ is list and not any(marks))
 
 
 def _at(marks: Any, index: int) -> Any:
     return marks[index] if isinstance(marks, list) and index < len(marks) else None
 
 
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
 def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 # --- in words
@@ -358,14 +462,12 @@ class _Words:
                 if isinstance(name, str):
                     self._flavors[name] = _size(values)
 
-    def phrase(self, change: Mapping[str, Any], action: str) -> str:
+    def phrase(self, change: Mapping[str, Any], action: str, seen: _Seen) -> str:
         """A short phrase such as `server cf-lab-x (6 vCPUs, 60 GiB, 1 GPU); new: image_id`."""
-        told = change["change"]
-        before = _visible(told.get("before"), told.get("before_sensitive"), None)
-        after = _visible(told.get("after"), told.get("after_sensitive"), told.get("after_unknown"))
+        told, before, after = seen.told, seen.before, seen.after
         values = after if isinstance(after, dict) else before if isinstance(before, dict) else {}
         old = before if isinstance(before, dict) else {}
-        text = self._thing(change, {**old, **values})
+        text = self._thing(change, {**old, **values} if old and values is not old else values)
         if told.get("importing"):
             text = f"adopt {text}"
         if change.get("previous_address"):
@@ -374,7 +476,7 @@ class _Words:
             text += "; left from a replacement that failed"
         if action in ("update", "replace"):
             text += _why(change, _changed(old, told))
-        return _clean(text)
+        return text
 
     def _thing(self, change: Mapping[str, Any], values: Mapping[str, Any]) -> str:
         kind = str(change["type"])
@@ -496,7 +598,13 @@ def _class(change: Mapping[str, Any]) -> str:
 
 def _clean(text: str) -> str:
     """Names come from a cloud, which may have let anything in: nothing of them may steer a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[:300]
+    return printable(text[:_LONGEST].replace("\t", "\ufffd"))
+
+
+_LONGEST = 300
+"""Characters of a phrase."""
+_LONGEST_SCAN = 10_000
+"""Characters of a text of others that are looked through for secrets before it is cut."""
 
 
 # --- limits

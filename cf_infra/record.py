@@ -18,7 +18,7 @@ from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import write
 from cf_infra.keyprovider import command_environment
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from cf_infra import locks, recovery
 from cf_infra.complaints import Complaints, is_noise, local_state
 from cf_infra.diagnostics import Diagnostic, Failure, in_order
@@ -412,12 +414,13 @@ class Tofu:
         heard = Heard(self._masker, self._on_event)
         ended = self._child(operation, arguments, lines.append, folder=folder)
         text = "\n".join(lines)
+        document: Any = {}
         try:
-            document = json.loads(text) if text.strip() else {}
+            document = orjson.loads(text) if text.strip() else {}
         except ValueError:
-            document = {}
+            document = None  # cut off, or no JSON at all: below, if OpenTofu itself complains of nothing
             heard.rest.extend(self._masker.text(line) for line in lines)
-        if diagnostics:
+        if diagnostics and isinstance(document, dict):
             heard.problems += [
                 problem_of(self._masker.value(said)) for said in document.get("diagnostics", [])
             ]

@@ -16,6 +16,7 @@ CORE = [
     "codes",
     "terminal",
     "diagnostics",
+    "mask",
     "model",
     "yaml12",
     "parse",
