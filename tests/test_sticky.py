@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,9 +48,9 @@ class Clone:
 
     def git(self, *words: str) -> str:
         who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
-        done = subprocess.run(
-            ["git", *who, *words], cwd=self.root, capture_output=True, text=True, check=True
-        )
+        bare = {name: value for name, value in os.environ.items() if name != "GITHUB_TOKEN"}
+        command = ["git", *who, *words]
+        done = subprocess.run(command, cwd=self.root, env=bare, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def commit(self, message: str) -> str:
