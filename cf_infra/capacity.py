@@ -89,6 +89,15 @@ def hosts_of(stack: Stack, offer: Offer) -> list[Host]:
     return [h for h in stack.hosts if h.name in offer.hosts]
 
 
+def has_gpu(stack: Stack, runner_class: str) -> bool:
+    """Has a machine of this offer a GPU? One of unknown size has one if its name says so. Raises SliceFault."""
+    offer = stack.offers[runner_class]
+    if offer.cirun.gpu is not None:
+        return True
+    size = shape(stack, offer)
+    return "gpu" in f"{runner_class} {offer.label}" if size is None else size.gpus > 0
+
+
 def shape(stack: Stack, offer: Offer) -> Shape | None:
     """The size of a machine of this offer; None where only the cloud's flavor knows it.
 

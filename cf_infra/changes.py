@@ -382,16 +382,10 @@ def entries_of(draft: Draft, name: str, resources: Sequence[str] | None) -> list
 
 
 def gpu_classes(stacks: Mapping[str, Stack]) -> set[str]:
-    """`stack/class` of all offers with a GPU; one of unknown size has a GPU if its name says so."""
+    """`stack/class` of all offers with a GPU."""
     return {
         f"{name}/{runner_class}"
         for name, stack in stacks.items()
-        for runner_class, offer in stack.offers.items()
-        if offer.cirun.gpu is not None or _has_gpu(stack, runner_class)
+        for runner_class in stack.offers
+        if capacity.has_gpu(stack, runner_class)
     }
-
-
-def _has_gpu(stack: Stack, runner_class: str) -> bool:
-    offer = stack.offers[runner_class]
-    size = capacity.shape(stack, offer)
-    return "gpu" in f"{runner_class} {offer.label}" if size is None else size.gpus > 0

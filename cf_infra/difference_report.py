@@ -105,8 +105,10 @@ def sections(data: JSON, most: int | None) -> list[str]:
 
 def side_name(row: JSON) -> str:
     """What a side is called, with the beginning of its commit."""
-    name = printable(row["name"])
-    return f"{name} ({row['commit'][:12]})" if row["commit"] else name
+    name, commit = printable(row["name"]), row["commit"] or ""
+    if name == commit:
+        return str(commit[:12])
+    return f"{name} ({commit[:12]})" if commit else name
 
 
 def _parts(data: JSON) -> Iterator[tuple[str, Sequence[Line]]]:

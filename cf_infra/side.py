@@ -142,7 +142,7 @@ def _gives(inventory: Inventory, offers: Catalog) -> dict[Key, str]:
 
     @cache
     def of(resource: str, stack: str | None) -> str:
-        kinds = {_kind(stacks[o.stack], o.offer) for o in offers.offers(resource, stack)}
+        kinds = {_kind(stacks[o.stack], o.runner_class) for o in offers.offers(resource, stack)}
         return next((kind for kind in GIVEN if kind in kinds), "nothing")
 
     found: dict[Key, str] = {}
@@ -153,11 +153,10 @@ def _gives(inventory: Inventory, offers: Catalog) -> dict[Key, str]:
     return found
 
 
-def _kind(stack: Stack, offer: Offer) -> str:
-    if offer.via is Via.APP:
+def _kind(stack: Stack, runner_class: str) -> str:
+    if stack.offers[runner_class].via is Via.APP:
         return "app"
-    size = capacity.shape(stack, offer)
-    return "GPU" if size is not None and size.gpus else "machine"
+    return "GPU" if capacity.has_gpu(stack, runner_class) else "machine"
 
 
 def _written(resource: str, stack: str | None, offers: Catalog) -> str:
