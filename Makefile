@@ -65,14 +65,14 @@ apply-reviewed: setup-tofu ## Plan again, and apply what merged reviews cover or
 accept: setup-tofu ## Apply what waits for a second person: exactly the review DIGEST of STACK
 	@$(job) --summary $(python) tools/apply_reviewed.py "$$STACK" "$$DIGEST"
 
-daily: setup-tofu ## Rotation, expiry, canaries, audit, drift; an issue if a person must decide
+daily: setup-tofu ## Rotation, canaries, audit, drift; an issue if a person must decide
 	@$(job) --summary $(cf-infra) daily $(form)
 
 renewals: setup-python ## Ask feedstocks whose grants end soon whether they still need them
 	@$(job) --summary $(cf-infra) renewals $(form)
 
-intake: setup-python ## Turn issue ISSUE into a pull request, and answer it
-	@$(job) $(cf-infra) intake "$$ISSUE"
+intake: setup-python ## Turn issue ISSUE into a pull request, and answer it; without ISSUE, all that wait
+	@$(job) $(cf-infra) intake "$${ISSUE:---waiting}"
 
 job-files: ## In a job at GitHub: write the secrets of its environment into files
 	@$(python) tools/job_files.py
