@@ -8,18 +8,28 @@ UV ?= .tools/uv/bin/uv
 python := .venv/bin/python
 cf-infra := .venv/bin/cf-infra
 pytest := $(python) -m pytest
+# In a job at GitHub, words of strangers are no commands to its runner, and results stand in the job's summary.
+job := $(python) tools/job.py
+form := $(if $(GITHUB_ACTIONS),--format markdown)
 
 # $(call timed,NAME,COMMAND): run it and say how long it took
 timed = start=$$(date +%s); $(2); code=$$?; echo "$(1): $$(($$(date +%s) - start)) s, $$([ $$code = 0 ] && echo ok || echo failed)" >&2; exit $$code
 
-.PHONY: help setup check plan apply audit demo test check-fast lint format types bench sandbox-up sandbox-down lock clean
+.PHONY: help setup check plan apply audit demo check-pull comment comment-waiting apply-reviewed accept daily renewals intake job-files test check-fast lint format types bench sandbox-up sandbox-down lock clean
+.PHONY: setup-python setup-tofu
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: Python packages, OpenTofu and its providers, the sandbox
 	@$(PYTHON) tools/setup.py
+
+setup-python:
+	@$(PYTHON) tools/setup.py environment
+
+setup-tofu:
+	@$(PYTHON) tools/setup.py environment tools
 
 check: setup ## Check grants.yaml and stacks/: no network, changes nothing
 	@$(cf-infra) check
@@ -36,14 +46,45 @@ audit: setup ## Compare what is there with what the files say (STACK=name: only 
 demo: setup ## Grant, apply and revoke real servers in the sandbox on this machine
 	@$(python) demo/demo.py
 
+# What the workflows of .github/ run, and what people can run without GitHub: docs/workflows.md. These take their words
+# from the environment, where make puts those of its command line: the shell sees each as one word, whatever is in it.
+
+check-pull: setup-python ## Check commit HEAD beside BASE, and show what it changes: no login; nothing of it is run
+	@$(python) tools/fetch.py "$$BASE" "$$HEAD"
+	@$(job) --summary $(cf-infra) diff "$$(git merge-base "$$BASE" "$$HEAD" || echo "$$BASE")" "$$HEAD" $(form)
+
+comment: setup-tofu ## Comment on pull request PULL, or on those whose head is HEAD_SHA
+	@$(job) $(python) tools/comment.py "$${PULL:---head}" "$$HEAD_SHA"
+
+comment-waiting: setup-tofu ## Comment on every open pull request whose head has no comment yet
+	@$(job) $(python) tools/comment.py --waiting
+
+apply-reviewed: setup-tofu ## Plan again, and apply what merged reviews cover or time alone did (SINCE=COMMIT at first)
+	@$(job) --summary $(python) tools/apply_reviewed.py
+
+accept: setup-tofu ## Apply what waits for a second person: exactly the review DIGEST of STACK
+	@$(job) --summary $(python) tools/apply_reviewed.py "$$STACK" "$$DIGEST"
+
+daily: setup-tofu ## Rotation, canaries, audit, drift; an issue if a person must decide
+	@$(job) --summary $(cf-infra) daily $(form)
+
+renewals: setup-python ## Ask feedstocks whose grants end soon whether they still need them
+	@$(job) --summary $(cf-infra) renewals $(form)
+
+intake: setup-python ## Turn issue ISSUE into a pull request, and answer it; without ISSUE, all that wait
+	@$(job) $(cf-infra) intake "$${ISSUE:---waiting}"
+
+job-files: ## In a job at GitHub: write the secrets of its environment into files
+	@$(python) tools/job_files.py
+
 # What decides has no cloud in its way: it is covered by the quick tests alone.
-core := access admin_requests answer asked audit audit_cirun audit_credentials audit_github audit_lists audit_openstack \
-        audit_report capacity catalog chain changes check codeowners codes compile credential_report credentials daily \
-        declared diagnostics difference difference_report edit edit_people explain feedstock feedstock_yaml findings \
-        github_files github_parts had holders intake intake_report issue_form journal lastmile making model names observed \
-        orphans parse people plan reach renewals report resolve rule rules_capacity rules_credentials rules_github \
-        rules_grants rules_people rules_settings rules_stacks selection side steps_grant steps_offer steps_people terminal \
-        yaml12
+core := access admin_requests answer approvals asked audit audit_cirun audit_credentials audit_github audit_lists \
+        audit_openstack audit_report capacity catalog chain changes check codeowners codes compact compile credential_report \
+        credentials daily declared diagnostics difference difference_report edit edit_people explain feedstock feedstock_yaml \
+        findings github_files github_parts had holders intake intake_report issue_form journal lastmile making model names \
+        observed orphans parse people plan reach renewals report resolve review review_record review_report reviewed rule \
+        rules_capacity rules_credentials rules_github rules_grants rules_people rules_settings rules_stacks selection side \
+        steps_grant steps_offer steps_people terminal touched yaml12
 comma := ,
 empty :=
 space := $(empty) $(empty)
@@ -52,6 +93,7 @@ files := $(subst $(space),$(comma),$(core:%=cf_infra/%.py))
 test: setup ## Everything that has to pass: lint, types, all tests
 	@$(MAKE) --no-print-directory lint types
 	@$(python) tools/build.py drone >/dev/null || echo 'NOT TESTED: the real Drone server, which was not built' >&2
+	@$(python) tools/build.py act >/dev/null || echo 'NOT TESTED: the workflows as they run, since act was not built' >&2
 	@$(pytest) -n 2 -m "not sandbox" --cov --cov-report=
 	@$(python) -m coverage report --include=$(files)
 	@$(python) -m coverage json -q -o - --include=$(files) | $(python) tests/core_coverage.py 95
@@ -61,8 +103,9 @@ check-fast: setup ## The same without clouds and providers: two and a half minut
 	@$(MAKE) --no-print-directory lint types
 	@$(pytest) -n 2 -m "not sandbox"
 
-lint: setup ## Lint and formatting
+lint: setup ## Lint and formatting; the workflows, too
 	@$(call timed,lint,$(python) -m ruff check --quiet . && $(python) -m ruff format --check --quiet .)
+	@$(call timed,workflows,$(python) tools/lint_workflows.py)
 
 format: setup ## Format, and mend what lint can mend
 	@$(python) -m ruff format --quiet . && $(python) -m ruff check --quiet --fix .

@@ -120,8 +120,11 @@ class AtGithub:
         """What is there and in no state, the numbers of repositories, and what nobody declared."""
         looked = github_look.Look(connection, self.login, self.values(), _known(state), destroy)
         if self.stack.stack.kind is Kind.APP:
-            return looked.app()
-        return looked.organisation() if self.direct else self._proposing(connection, looked, destroy)
+            found = looked.app()
+        else:
+            found = looked.organisation() if self.direct else self._proposing(connection, looked, destroy)
+        kept: JSON = {n: found.values[n] for n in ("repository_ids", "absent") if n in found.values}
+        return replace(found, learned={**found.learned, **kept})
 
     def _proposing(self, connection: Github, looked: github_look.Look, destroy: bool) -> Found:
         """As a look, with what a pull request would do to the lists."""
@@ -131,11 +134,14 @@ class AtGithub:
         before = github_look.access_list(connection, self.github.repository)
         after = read_access(wanted[ACCESS], ACCESS) if wanted else AccessList()
         parts = proposal.parts(connection, self.github.repository, wanted, classes)
+        asked = ((path, connection.file(self.github.repository, path)) for path in (ACCESS, RUNNERS))
+        there = {path: file.content.decode("utf-8", "replace") for path, file in asked if file is not None}
         return replace(
             found,
             items=[*found.items, *(part.as_json() for part in parts)],
             parts=parts,
             pairs=(proposal.pairs(before, classes), proposal.pairs(after, classes)),
+            learned={"lists": {path: raw.decode() for path, raw in wanted.items()}, "there": there},
         )
 
     def _lists(self) -> dict[str, bytes]:

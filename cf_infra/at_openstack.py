@@ -26,8 +26,8 @@ from cf_infra.credentials import Generation
 from cf_infra.deployment import Deployment, InventoryFile
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.material import Material
-from cf_infra.model import CredentialKind, Rights
-from cf_infra.names import is_sandbox, prefix
+from cf_infra.model import CredentialKind, Image, Rights
+from cf_infra.names import address_of_image, flavor_name, is_sandbox, prefix
 from cf_infra.openstack import Login
 from cf_infra.project import Folder
 from cf_infra.record import Record
@@ -155,7 +155,21 @@ class AtOpenstack:
             remove=[[server.id, server.name, server.grant] for server, _ in servers.remove],
             strays=[stray.id for stray in astray],
             claims=len(items) + len(servers.adopt),
+            learned=self._learned(connection),
         )
+
+    def _learned(self, cloud: Connection) -> JSON:
+        """Ids of what offers name at the cloud and no grant may use yet: once one does, a plan needs them."""
+        stack = self.stack.stack
+        chosen = {
+            o.image for o in stack.offers.values() if o.image is not None and is_theirs(stack.images[o.image])
+        }
+        images = {address_of_image(self.stack.name, stack, image) for image in chosen}
+        flavors = {flavor_name(self.stack.name, name, offer) for name, offer in stack.offers.items()}
+        with openstack.explained(self.login.cloud, self.login.auth_url, self.hidden()):
+            found = {name: openstack.public_image(cloud, name) for name in sorted(images)}
+            there = {} if self.admin else openstack.flavor_ids(cloud)
+        return {"images": found, "flavors": {name: there[name] for name in sorted(flavors & there.keys())}}
 
     def _strays(
         self, cloud: Connection, wanted: Mapping[str, Any], state: Mapping[str, Any]
@@ -321,6 +335,11 @@ class AtOpenstack:
         """Servers, list entries, flavors, logins and the project."""
         offers = self.stack.stack.offers
         return openstack_proof.checks_of(connection, before, after, self.deployment, offers, self.admin)
+
+
+def is_theirs(image: Image) -> bool:
+    """Is it one that the cloud has by itself?"""
+    return image.file is None and image.url is None
 
 
 def _notes(servers: orphans.Orphans, astray: list[strays.Stray]) -> list[str]:

@@ -88,6 +88,7 @@ CHECKS: list[Rule] = [
     rules_settings.recovery_keys_differ,
     rules_settings.recovery_has_enough_keys,
     rules_settings.approvals_name_stacks,
+    rules_settings.approvals_can_be_given,
     rules_settings.overrides_last,
     rules_settings.overrides_name_stacks,
 ]

@@ -34,6 +34,7 @@ from cf_infra.cli_options import (
 )
 from cf_infra.cli_options import day_of as _day
 from cf_infra.cli_owners import codeowners
+from cf_infra.cli_reviewed import Accept, OwnRepository, Reviewed, ReviewFiles, Since, asked_of
 from cf_infra.console import Console, Format, today_utc
 from cf_infra.diagnostics import Diagnostic, Failure
 
@@ -224,6 +225,11 @@ def apply(
     stacks: Stacks = None,
     root: Root = Path(),
     jobs: Jobs = None,
+    reviewed: Reviewed = False,
+    since: Since = None,
+    accept: Accept = None,
+    review: ReviewFiles = None,
+    repository: OwnRepository = None,
     yes: Yes = False,
     form: Form = Format.TEXT,
     quiet: Quiet = False,
@@ -231,17 +237,23 @@ def apply(
 ) -> None:
     """Do what the saved plans say, and prove what is gone. Takes only what `plan` saved.
 
+    With --reviewed a stack is applied only if merged reviews cover all that its plan does, or time alone did it; what
+    else there is waits for a person, who accepts just that.
+
     \b
     Examples:
       cf-infra apply
       cf-infra apply quansight-v100
+      cf-infra apply --reviewed
+      cf-infra apply quansight-v100 --reviewed --accept quansight-v100=REVIEW_DIGEST
     """
     from cf_infra import commands
 
     del yes  # the saved plan is the question and the answer
     console = Console(form, quiet, no_color)
     options = commands.Options(root, today_utc(), stacks or (), {}, jobs, {})
-    _show(console, commands.apply(options, console.progress))
+    asked = asked_of(reviewed, since, accept, review, repository)
+    _show(console, commands.apply(options, console.progress, asked))
 
 
 @app.command()
@@ -343,6 +355,8 @@ app.command("intake")(cli_service.intake)
 app.command("renewals")(cli_service.renewals)
 app.command("daily")(cli_service.daily)
 export_app.command("issue-form")(cli_service.issue_form)
+app.command("review")(cli_review.review)
+app.command("comment")(cli_review.comment)
 
 state_app = typer.Typer(
     no_args_is_help=True, help="Where states lie, and the key that they are encrypted with."

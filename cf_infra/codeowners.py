@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from cf_infra import approvals
 from cf_infra.diagnostics import Diagnostic, Failure
-from cf_infra.holders import people
-from cf_infra.model import Inventory, Stack
+from cf_infra.model import Inventory
 from cf_infra.parse import GRANTS, OVERRIDES, SETTINGS
 
 WIDTH = 32
@@ -24,7 +24,7 @@ HEAD = """\
 
 def codeowners(inventory: Inventory) -> str:
     """The text of the file. Raises Failure("no-owners") if nobody would own what only operators may change."""
-    operators = people(inventory.settings.operators)
+    operators = approvals.of_operators(inventory)
     if not operators:
         raise Failure(_nobody())
     lines = [HEAD, *(_line(path, owners) for path, owners in _lines(inventory, operators))]
@@ -33,27 +33,18 @@ def codeowners(inventory: Inventory) -> str:
 
 def owners(inventory: Inventory) -> dict[str, tuple[str, ...]]:
     """Who must look at a change, by path; nobody where the files name nobody."""
-    return dict(_lines(inventory, people(inventory.settings.operators)))
+    return dict(_lines(inventory, approvals.of_operators(inventory)))
 
 
 def _lines(inventory: Inventory, operators: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    settings = inventory.settings
     yield "*", operators
-    yield f"/{GRANTS}", people(settings.approvals.default) or operators
+    yield f"/{GRANTS}", approvals.of_grants(inventory)
     for name in sorted(inventory.users):
-        donors = [s for s in sorted(inventory.stacks) if inventory.stacks[s].donor.terms.users == name]
-        owners = [one for stack in donors for one in _of(inventory, stack)]
-        yield f"/users/{name}.json", people(owners) or operators
+        yield f"/users/{name}.json", approvals.of_users(inventory, name)
     for name in sorted(inventory.stacks):
-        yield f"/stacks/{name}.yaml", people((*_of(inventory, name), *operators))
+        yield f"/stacks/{name}.yaml", approvals.of_stack(inventory, name)
     for path in ("/modules/", "/.github/", f"/{SETTINGS}", f"/{OVERRIDES}"):
         yield path, operators
-
-
-def _of(inventory: Inventory, name: str) -> list[str]:
-    """Who decides for a donor: whom the settings name, else the donor's contacts."""
-    stack: Stack = inventory.stacks[name]
-    return inventory.settings.approvals.stacks.get(name) or stack.donor.contacts
 
 
 def _line(path: str, owners: Iterable[str]) -> str:

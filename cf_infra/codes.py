@@ -229,6 +229,27 @@ CODES: dict[str, Code] = {
         "File is never taken from a head",
         "settings.yaml, overrides.yaml and modules/ are operators' own: a head's are not looked at.",
     ),
+    "not-looked-up": _warning(
+        "Id is not known without the cloud",
+        "A plan that asks no cloud takes ids from the last apply, and this one was never looked up.",
+    ),
+    "not-learned": _error(
+        "Last apply noted no ids",
+        "A plan that asks nobody works with what the last apply noted, and that was one of an earlier version.",
+    ),
+    "stacks-first": _error(
+        "Data fits changed stacks only",
+        "A head's stacks/ are used only after a maintainer approved that head.",
+    ),
+    # commenting
+    "head-moved": _error(
+        "Pull request has another head",
+        "What was looked at is not the newest commit of the pull request any more; nothing is said about it.",
+    ),
+    "pull-refused": _error(
+        "Pull request is not commented",
+        "It is closed, or goes into another branch than the default one, whose rules are the ones that hold.",
+    ),
     # running
     "usage": _error("Wrong usage", "The command line does not fit; see --help."),
     "tool-missing": _error("Tool is missing", "A program that cf-infra runs is not installed."),
@@ -304,6 +325,24 @@ CODES: dict[str, Code] = {
     ),
     "too-many-deletes": _error(
         "Too much would be taken away", "The plan takes more away than the limits allow."
+    ),
+    "waits-for-review": _error(
+        "Waits for a person",
+        "Neither a merged review covers what this plan does, nor is it time's alone; the stack is not applied.",
+    ),
+    "other-digest": _error(
+        "Accepted is another plan",
+        "--accept names a digest that is not that of what waits; nothing is applied.",
+    ),
+    "bad-review": _error(
+        "File holds no review", "--review takes a saved comment of ours with its record, as it was signed."
+    ),
+    "few-approvers": _error(
+        "Nobody could approve it", "A rule asks for more people than it names; no merge would ever be enough."
+    ),
+    "one-approver": _warning(
+        "Only one person can approve",
+        "A rule names just as few as it asks for: what they ask for nobody approves.",
     ),
     "wrong-allowance": _error(
         "Allowance does not fit", "--allow-destroy or overrides.yaml names another number than the plan has."

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cf_infra import deploy, kinds, overrides, project, record, rollout, sealing, state_place, waves
 from cf_infra.deployment import Deployment, deployments, load_inventory, now
@@ -15,6 +15,10 @@ from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.names import is_sandbox
 from cf_infra.parse import GRANTS
 from cf_infra.project import BUILD, Folder
+
+if TYPE_CHECKING:
+    from cf_infra.gate import Asked
+    from cf_infra.reviewed import Verdict
 
 Say = Callable[[str], None]
 
@@ -71,8 +75,8 @@ def plan(options: Options, say: Say) -> Outcome:
         raise Failure(*folder.diagnostics)
     folder, beside = state_place.opened(folder, say)
     project.write_build(folder)
-    ours = _ours(folder, options, say)
-    gone = {} if options.names else _gone(folder, options, say)
+    ours = deployed(folder, options, say)
+    gone = {} if options.names else left_behind(folder, options, say)
     jobs = options.jobs or folder.inventory.settings.jobs
     allowances = _allowances(folder, options)
 
@@ -84,7 +88,7 @@ def plan(options: Options, say: Say) -> Outcome:
     def one(name: str) -> deploy.Planned:
         deployment = ours.get(name) or gone[name]
         destroy = options.destroy or name in gone
-        its = folder if name in ours else _with_old_stack(folder, deployment)
+        its = folder if name in ours else with_old_stack(folder, deployment)
         run = deploy.prepare(its, deployment, waves.prefixed(say, name))
         others = frozenset(key for n, keys in lost.items() if n != name for key in keys)
         typed = frozenset(options.allowances)
@@ -93,7 +97,7 @@ def plan(options: Options, say: Say) -> Outcome:
     beside += sealing.findings(folder, sealing.current_key(folder) if _has_shared_key(ours, gone) else None)
     done, failed, interrupted = waves.in_parallel([*ours, *gone], one, jobs)
     planned = [done[name] for name in sorted(done)]
-    rows = [_plan_row(p, folder) for p in planned]
+    rows = [plan_row(p, folder) for p in planned]
     beside += overrides.unused(folder, options.today, {p.record.stack: p.record for p in planned})
     found = beside + [d for p in planned for d in p.diagnostics] + [d for ds in failed.values() for d in ds]
     text = "".join(_plan_text(p) for p in planned)
@@ -109,7 +113,8 @@ def _has_shared_key(*found: Mapping[str, Deployment]) -> bool:
     return any(not is_sandbox(d.cloud) for deployments_ in found for d in deployments_.values())
 
 
-def _ours(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
+def deployed(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
+    """The chosen stacks that have something of ours to provision, and where."""
     strange = [name for name in options.clouds if name not in folder.inventory.stacks]
     chosen = project.chosen(folder.inventory.stacks, [*options.names, *strange] or None)
     found = {}
@@ -122,7 +127,7 @@ def _ours(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
     return found
 
 
-def _gone(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
+def left_behind(folder: Folder, options: Options, say: Say) -> dict[str, Deployment]:
     """Deployments that still have something, of stacks that have no file any more; one of a stack at a time."""
     own = kinds.clouds(folder.inventory)
     found: dict[str, Deployment] = {}
@@ -145,7 +150,7 @@ def _has_something(deployment: Deployment) -> bool:
     return bool(made or inventory.holds)
 
 
-def _with_old_stack(folder: Folder, deployment: Deployment) -> Folder:
+def with_old_stack(folder: Folder, deployment: Deployment) -> Folder:
     """The folder with the stack file that the last apply saw, so that what it made can be destroyed."""
     inventory = load_inventory(deployment.state)
     text = inventory.stack_file if inventory is not None else ""
@@ -169,7 +174,8 @@ def _warnings(folder: Folder) -> list[Diagnostic]:
     return [d for d in folder.diagnostics if d.severity == "warning"]
 
 
-def _plan_row(planned: deploy.Planned, folder: Folder) -> dict[str, Any]:
+def plan_row(planned: deploy.Planned, folder: Folder) -> dict[str, Any]:
+    """What `plan --format json` says of one stack."""
     saved = planned.record
     stack = folder.inventory.stacks.get(saved.stack)
     counts = {k: saved.summary[k] for k in ("add", "change", "replace", "destroy")}
@@ -226,8 +232,8 @@ def _plan_markdown(planned: deploy.Planned) -> str:
 # ------------------------------------------------------------------------------------------------ apply
 
 
-def apply(options: Options, say: Say) -> Outcome:
-    """Apply the saved plans, of the named stacks or of all that have one."""
+def apply(options: Options, say: Say, reviewed: Asked | None = None) -> Outcome:
+    """Apply the saved plans, of the named stacks or of all that have one; with `reviewed` what reviews cover."""
     build = options.root / BUILD
     names = list(options.names) or sorted(p.parent.parent.name for p in build.glob("*/plan/record.json"))
     if not names:
@@ -247,13 +253,15 @@ def apply(options: Options, say: Say) -> Outcome:
     whole = rollout.Rollout(
         saved, folders, lambda name: waves.prefixed(say, name), options.jobs or settings.jobs
     )
+    verdicts = _judged(whole, read(saved[names[0]].day), reviewed, say) if reviewed is not None else {}
     whole.run()
     done = whole.done
     rows = [
         {
+            **(verdicts[name].as_json() if name in verdicts else {}),
             "stack": name,
             "applied": done[name].done if name in done else 0,
-            "failed": name not in done,
+            "failed": name not in done and name not in whole.waiting,
             "receipts": [r.as_json() for r in done[name].receipts] if name in done else [],
         }
         for name in names
@@ -265,6 +273,19 @@ def apply(options: Options, say: Say) -> Outcome:
     )
 
 
+def _judged(whole: rollout.Rollout, folder: Folder, asked: Asked, say: Say) -> dict[str, Verdict]:
+    """What waits for a person is not begun, and counts for the others as if it had failed."""
+    from cf_infra import gate
+
+    own = gate.Gate(folder, asked, gate.planner(folder, whole.saved, say), say)
+    found = own.judge(whole.saved)
+    waiting = {name: one for name, one in found.items() if one.waits}
+    whole.failed |= {name: [one.diagnostic()] for name, one in waiting.items()}
+    whole.waiting, whole.covered = frozenset(waiting), own.approved
+    whole.told += own.told
+    return found
+
+
 def _folder_of(read: Folder, saved: record.Record) -> Folder:
     """The folder as the plan saw it: on the plan's day, with the old stack file where the stack is gone."""
     folder = replace(read, clock=saved.made)
@@ -272,7 +293,7 @@ def _folder_of(read: Folder, saved: record.Record) -> Folder:
         raise Failure(*folder.diagnostics)
     if saved.stack in folder.inventory.stacks:
         return folder
-    return _with_old_stack(folder, Deployment(read.root, saved.stack, saved.cloud, saved.own))
+    return with_old_stack(folder, Deployment(read.root, saved.stack, saved.cloud, saved.own))
 
 
 def _applied_text(applied: deploy.Applied) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from cf_infra import project
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.difference import Difference, difference
-from cf_infra.files import read_root
+from cf_infra.files import read_root, read_tree
 from cf_infra.parse import GRANTS, OVERRIDES, SETTINGS
 from cf_infra.project import Folder
 from cf_infra.revision import Repository
@@ -27,12 +27,16 @@ _OPERATORS = (SETTINGS, OVERRIDES)
 
 @dataclass(frozen=True)
 class Source:
-    """One side as it was read. `commit`: of a revision; `modules`: the id of the folder as git would reckon it."""
+    """One side as it was read. `commit`: of a revision; `modules`: the id of the folder as git would reckon it.
+
+    `module_files`: the files of modules/ by names below it, read when they are asked for.
+    """
 
     name: str
     files: dict[str, bytes]
     commit: str | None
     modules: Callable[[str], str | None]
+    module_files: Callable[[], dict[str, bytes]]
 
     def as_json(self) -> dict[str, str | None]:
         """What it is called."""
@@ -50,17 +54,31 @@ class Compared:
     known: list[Diagnostic] = field(default_factory=list)
 
 
-def compare(root: Path, base: str, head: str, today: date) -> Compared:
-    """The difference from `base` to `head`. Raises Failure with all that is wrong with either."""
+def read_sides(root: Path, base: str, head: str) -> tuple[Source, Source, list[Diagnostic]]:
+    """Both sides, and what is to be said before anything is compared. Raises Failure with what is wrong with either."""
     reader = _Reader(root)
     one, other = _each(reader.source, (base, head))
-    told = [*reader.history(one, other), *_not_taken(one, other)]
-    ours = {name: raw for name, raw in one.files.items() if name in _OPERATORS}
-    theirs = {name: raw for name, raw in other.files.items() if name not in _OPERATORS}
+    return one, other, [*reader.history(one, other), *_not_taken(one, other)]
+
+
+def mixed(one: Source, other: Source, taken: Callable[[str], bool]) -> dict[str, bytes]:
+    """The files of `one`, but those that are `taken` from `other`."""
+    ours = {name: raw for name, raw in one.files.items() if not taken(name)}
+    return ours | {name: raw for name, raw in other.files.items() if taken(name)}
+
+
+def is_data(name: str) -> bool:
+    """Is it a file that a head may bring? What operators alone decide is not."""
+    return name not in _OPERATORS
+
+
+def compare(root: Path, base: str, head: str, today: date) -> Compared:
+    """The difference from `base` to `head`. Raises Failure with all that is wrong with either."""
+    one, other, told = read_sides(root, base, head)
     before = project.from_files(root, one.files, today)
-    after = project.from_files(root, {**theirs, **ours}, today)
+    after = project.from_files(root, mixed(one, other, is_data), today)
     if has_errors([*before.diagnostics, *after.diagnostics]):
-        raise Failure(*told, *_errors(before, one), *_errors(after, other))
+        raise Failure(*told, *errors(before, one), *errors(after, other))
     new = _new(before, after)
     found = difference(before.inventory, after.inventory, today)
     return Compared(one, other, found, told + new, [d for d in after.diagnostics if d not in new])
@@ -79,7 +97,8 @@ def _each(read: Callable[[str], Source], names: Iterable[str]) -> list[Source]:
     return found
 
 
-def _errors(folder: Folder, source: Source) -> list[Diagnostic]:
+def errors(folder: Folder, source: Source) -> list[Diagnostic]:
+    """What is wrong with a side, each fault with its name."""
     note = f"At `{source.name}`: "
     return [replace(d, detail=note + d.detail) for d in folder.diagnostics if d.severity == "error"]
 
@@ -101,11 +120,16 @@ class _Reader:
         """A folder, else a revision. A branch that is called as a folder of files is written refs/heads/NAME."""
         folder = Path(name)
         if name and folder.is_dir() and (name in (".", "..") or "/" in name or (folder / GRANTS).is_file()):
-            return Source(name, read_root(folder), None, lambda sort: _tree(folder / "modules", sort))
+            own = folder / "modules"
+            files = read_root(folder)
+            return Source(name, files, None, lambda sort: _tree(own, sort), lambda: read_tree(own))
         if self._repository is None:
             self._repository = Repository(self._root)
-        found = self._repository.read(name)
-        return Source(name, found.files, found.commit, lambda _sort: found.modules)
+        repository = self._repository
+        found = repository.read(name)
+        return Source(
+            name, found.files, found.commit, lambda _sort: found.modules, lambda: repository.modules(found)
+        )
 
     def history(self, base: Source, head: Source) -> list[Diagnostic]:
         """What to know where the head does not come from the base."""

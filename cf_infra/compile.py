@@ -147,6 +147,22 @@ _ADOPTED = {
     "to": "module.machine.openstack_compute_instance_v2.this[each.key]",
 }
 _OPTIONAL = {"default": None}
+UNASKED = {
+    "auth_url": "http://127.0.0.1:1/v3",
+    "user_name": "nobody",
+    "password": "none",
+    "tenant_name": "none",
+    "user_domain_name": "none",
+    "delayed_auth": True,
+}
+"""A provider that has no cloud and no login. It would log in at its first question, and nothing answers on port 1."""
+
+
+def without_cloud(found: JSON) -> JSON:
+    """main.tf.json for a plan that asks no cloud: resources, modules and variables are the same."""
+    return {**found, "provider": {"openstack": [UNASKED, {"alias": "tenant", **UNASKED}]}}
+
+
 _VARIABLES: dict[str, JSON] = {
     # from clouds.yaml and the shell, at plan
     "cloud": {"type": "string"},
@@ -157,6 +173,13 @@ _VARIABLES: dict[str, JSON] = {
     "insecure": {"type": "bool", **_OPTIONAL},
     "passwords": {"type": "map(string)", "sensitive": True},
     "adopt": {"type": "map(string)", "default": {}},
+    # what a plan that asks no cloud would have to look up there; empty: it is looked up
+    "known": {
+        "type": "object({network = optional(string), "
+        + ", ".join(f"{what} = optional(map(string), {{}})" for what in ("roles", "flavors", "images"))
+        + "})",
+        "default": {},
+    },
     # from grants.auto.tfvars.json
     "description": {"type": "string"},
     "tags": {"type": "set(string)"},
@@ -232,12 +255,20 @@ def _modules(rights: Rights) -> JSON:
             "rights": rights.value,
             "description": marks["description"],
             "flavors": "${var.flavors}",
+            "flavor_ids": "${var.known.flavors}",
             **project,
         },
-        "image": {"providers": tenant, "images": _IMAGES, "tags": marks["tags"], **project},
+        "image": {
+            "providers": tenant,
+            "images": _IMAGES,
+            "image_ids": "${var.known.images}",
+            "tags": marks["tags"],
+            **project,
+        },
         "network": {
             "providers": tenant,
             **{key: f"${{var.network.{key}}}" for key in ("name", "cidr", "external", "ssh_from")},
+            "external_id": "${var.known.network}",
             **marks,
         },
         "machine": {
@@ -255,6 +286,7 @@ def _modules(rights: Rights) -> JSON:
         modules["project"] = {
             **{key: f"${{var.project.{key}}}" for key in ("name", "user_name", "quota")},
             "password": '${var.passwords["provisioner"]}',
+            "role_ids": "${var.known.roles}",
             **marks,
         }
         # New servers wait for a larger quota, and a smaller one for the servers that go.
@@ -263,6 +295,7 @@ def _modules(rights: Rights) -> JSON:
             "users": "${var.users}",
             "passwords": "${var.passwords}",
             "domain_id": "${module.project.domain_id}",
+            "role_ids": "${var.known.roles}",
             **project,
         }
     return {

@@ -35,6 +35,7 @@ from cf_infra.deployment import (
     note_begun,
     resources,
     save_inventory,
+    save_learned,
     save_proven,
 )
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
@@ -170,7 +171,8 @@ class Planned:
 class Wish:
     """What is asked of one plan. `elsewhere`: the pairs that lose access at other stacks of the same run.
 
-    `at_terminal`: the stacks whose allowance somebody typed.
+    `at_terminal`: the stacks whose allowance somebody typed; `ask`: False for a plan of a copy that asks no cloud: it
+    locks nothing, and no journal has it.
     """
 
     allowances: Mapping[str, int]
@@ -178,6 +180,7 @@ class Wish:
     refresh: bool = True
     destroy: bool = False
     at_terminal: frozenset[str] = frozenset()
+    ask: bool = True
 
 
 def plan_stack(run: Run, wish: Wish) -> Planned:
@@ -202,8 +205,18 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
     write(deployment.build / CLOUD_VALUES, _cloud_values(found))
     deployment.plan.parent.mkdir(parents=True, exist_ok=True)
     run.say("asking OpenTofu for a plan")
-    tofu.plan(deployment.plan, destroy=wish.destroy, refresh=wish.refresh, secrets=around.secrets())
-    return _planned(run, tofu, compiled, replace(found, told=[*_lost(run, state), *found.told]), wish)
+    tofu.plan(
+        deployment.plan,
+        destroy=wish.destroy,
+        refresh=wish.refresh and wish.ask,
+        lock=wish.ask,
+        secrets=around.secrets(),
+    )
+    shown = tofu.show_plan(deployment.plan)
+    if not wish.ask:  # what was looked up before is not in the plan, and is in the state
+        shown["prior_state"] = state
+    told = [*_lost(run, state), *found.told]
+    return _planned(run, tofu, compiled, replace(found, told=told), wish, shown)
 
 
 def _lost(run: Run, state: Mapping[str, Any]) -> list[Diagnostic]:
@@ -262,9 +275,15 @@ def _same_cloud(run: Run, cloud_id: str) -> bool:
     raise Failure(Diagnostic("foreign-state", detail=detail, hint=hint))
 
 
-def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, wish: Wish) -> Planned:
+def _planned(
+    run: Run,
+    tofu: Tofu,
+    compiled: Mapping[str, bytes],
+    found: Found,
+    wish: Wish,
+    shown: Mapping[str, Any],
+) -> Planned:
     deployment, around = run.deployment, run.around
-    shown = tofu.show_plan(deployment.plan)
     summary = _summary(run, tofu, shown, found.parts)
     lost = sorted({*lost_pairs(run.folder, deployment, wish.destroy), *_unlisted(run, shown, found)})
     counts = _counts(run, summary, shown, found, lost, wish)
@@ -299,9 +318,11 @@ def _planned(run: Run, tofu: Tofu, compiled: Mapping[str, bytes], found: Found, 
         credentials=[] if wish.destroy else run.logins().steps(),
         allowed=allowed,
         allowed_by=_allowed_by(run, wish) if allowed else "",
+        learned=found.learned,
     )
     record.save(deployment, saved)
-    recording.planned(deployment, saved, run.say)
+    if wish.ask:
+        recording.planned(deployment, saved, run.say)
     told = [*tofu.warnings, *summary.diagnostics, *found.told, *around.findings(shown)]
     return Planned(deployment, saved, told)
 
@@ -519,6 +540,7 @@ def _apply(run: Run, saved: record.Record, step: Step, applying: recording.Apply
             record.discard(deployment)  # done or not, it does not fit the state any more
         applying.changes = int(saved.summary.get("total", 0))
         after = _note(run, tofu, connection, before, saved, complete=True)
+        save_learned(deployment, saved.learned)
         told = [] if saved.destroy else [*around.give(tofu, after), *_turn(run, tofu, after)]
         run.share()
         if saved.destroy:

@@ -23,6 +23,8 @@ STATE = ".state"
 INVENTORY = "inventory.json"
 PROVEN = "proven.json"
 BEGUN = "begun.json"
+LEARNED = "learned.json"
+"""What the plan of the last apply learned of its place: ids by names, for plans that ask nobody. No secret."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,21 @@ def save_proven(deployment: Deployment, inventory: InventoryFile) -> None:
     """Write what stands after an apply whose removals were all proven; the next proof starts from it."""
     raw = orjson.dumps(asdict(inventory), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     write(deployment.state / PROVEN, raw)
+
+
+def save_learned(deployment: Deployment, learned: Mapping[str, Any]) -> None:
+    """Write what a plan learned of its place, once it is applied."""
+    raw = orjson.dumps(learned, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+    write(deployment.state / LEARNED, raw)
+
+
+def load_learned(deployment: Deployment) -> dict[str, Any]:
+    """What the plan of the last apply learned of its place; empty where nobody wrote it down."""
+    try:
+        found = orjson.loads((deployment.state / LEARNED).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def note_begun(deployment: Deployment, cloud_id: str) -> None:

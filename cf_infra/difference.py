@@ -63,6 +63,8 @@ class Difference:
     changed: tuple[Key, ...]
     removed: tuple[Key, ...]
     effects: Effects
+    currencies: tuple[str, ...] = ()
+    """Those in which prices and budgets of either folder are, whether or not they change."""
 
     @property
     def is_empty(self) -> bool:
@@ -73,13 +75,21 @@ class Difference:
         """The form that scripts read, and from which text and Markdown are made."""
         grants = {name: list(getattr(self, name)) for name in ("added", "changed", "removed")}
         effects = {name: list(rows) for name, rows in vars(self.effects).items()}
-        return {"today": self.today.isoformat(), "grants": grants, "effects": effects}
+        return {
+            "today": self.today.isoformat(),
+            "grants": grants,
+            "effects": effects,
+            "currencies": list(self.currencies),
+        }
 
 
 def difference(base: Inventory, head: Inventory, today: date) -> Difference:
     """What `head` changes of `base`, both on `today`. Expects inventories without errors."""
     one, other = side(base, head, today), side(head, base, today)
-    grants = [_grant(key, a, b) for key, a, b in _both(one.entries, other.entries)]
+    grants = [
+        {**_grant(key, a, b), "gives": {"before": one.gives.get(key), "after": other.gives.get(key)}}
+        for key, a, b in _both(one.entries, other.entries)
+    ]
     effects = Effects(
         grants=tuple(grants),
         access=tuple(_access(one, other)),
@@ -94,7 +104,8 @@ def difference(base: Inventory, head: Inventory, today: date) -> Difference:
         stacks=tuple(_stacks(one.stacks, other.stacks)),
     )
     keys = {how: tuple(row["key"] for row in grants if row["change"] == how) for how in HOW}
-    return Difference(today, keys["added"], keys["changed"], keys["removed"], effects)
+    currencies = sorted({currency for s in (one, other) for _, currency in s.costs})
+    return Difference(today, keys["added"], keys["changed"], keys["removed"], effects, tuple(currencies))
 
 
 HOW = ("added", "changed", "removed")

@@ -40,7 +40,7 @@ def verdict(data: JSON) -> str:
     if not any(counts.values()) and not any(data["effects"].values()):
         return "No change."
     machines = Counter(map(_machine_how, data["effects"]["machines"]))
-    money = [_more(row) for row in data["effects"]["money"]]
+    money = [more(row) for row in data["effects"]["money"]]
     changed, removed = counts["changed"], counts["removed"]
     parts = [
         f"{counts['added']} {_plural(counts['added'], 'grant')} added, {changed} changed, {removed} removed",
@@ -57,39 +57,54 @@ def verdict(data: JSON) -> str:
 def terminal(data: JSON) -> str:
     """A difference as text."""
     lines = [
-        f"{_side(data['base'])} -> {_side(data['head'])}, on {data['today']}",
+        f"{side_name(data['base'])} -> {side_name(data['head'])}, on {data['today']}",
         *_wrapped("", verdict(data)),
+        *text_lines(data),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def text_lines(data: JSON) -> list[str]:
+    """What lies between the two sides, part by part, each with its title."""
+    lines: list[str] = []
     for title, told in _parts(data):
         if told:
             lines += ["", title]
         for line in told:
             lines += _wrapped(f"  {line.sign} ", printable(": ".join(filter(None, (line.what, line.words)))))
             lines += [row for text in line.below for row in _wrapped("      ", printable(text))]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def markdown(data: JSON) -> str:
     """A difference as Markdown. What comes from files stands in code: neither markup nor HTML, and it calls nobody."""
-    head = f"### {code(_side(data['base']))} to {code(_side(data['head']))}, on {data['today']}"
-    lines = [head, "", f"**{verdict(data)}**", ""]
+    head = f"### {code(side_name(data['base']))} to {code(side_name(data['head']))}, on {data['today']}"
+    lines = [head, "", f"**{verdict(data)}**", "", *sections(data, SHOWN_AT_MOST)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def sections(data: JSON, most: int | None) -> list[str]:
+    """What lies between the two sides as Markdown's lines: at most so many rows of each part."""
+    lines: list[str] = []
     for title, told in _parts(data):
         if not told:
             continue
+        shown = told[:most]
         lines += [f"#### {title}", ""]
-        for line in told[:SHOWN_AT_MOST]:
+        for line in shown:
             words = f": {code(line.words)}" if line.words else ""
             lines += [
                 f"- {code(line.sign)} {code(line.what)}{words}",
                 *(f"  - {code(text)}" for text in line.below),
             ]
-        if len(told) > SHOWN_AT_MOST:
-            lines += [f"- and {len(told) - SHOWN_AT_MOST} more, which `--format json` has"]
+        if len(told) > len(shown):
+            lines += [f"- and {len(told) - len(shown)} more, which `--format json` has"]
         lines += [""]
-    return "\n".join(lines).rstrip() + "\n"
+    return lines
 
 
-def _side(row: JSON) -> str:
+def side_name(row: JSON) -> str:
+    """What a side is called, with the beginning of its commit."""
     name = printable(row["name"])
     return f"{name} ({row['commit'][:12]})" if row["commit"] else name
 
@@ -102,8 +117,8 @@ def _parts(data: JSON) -> Iterator[tuple[str, Sequence[Line]]]:
     yield "People", [line for row in _together(effects["people"], HAVE) for line in _person(row)]
     yield "Lists of people", [line for row in effects["lists"] for line in _list(row)]
     yield "Credentials", [_credential(row) for row in effects["credentials"]]
-    yield "Free on hosts", [_host(row) for row in effects["capacity"]]
-    yield "Money in a month", [*map(_money, effects["money"]), *map(_unknown, effects["unknown_prices"])]
+    yield "Free on hosts", [host(row) for row in effects["capacity"]]
+    yield "Money in a month", [*map(money, effects["money"]), *map(_unknown, effects["unknown_prices"])]
     yield "Ends", [_end(row) for row in effects["ends"]]
     yield "Stack files", [_stack(row) for row in effects["stacks"]]
 
@@ -183,10 +198,10 @@ def _months(rows: Iterable[JSON]) -> Iterator[str]:
 
 
 def _whom(rows: Iterable[JSON], key: str, how: str) -> Iterator[str]:
-    names = list(map(_who, _together([row for row in rows if key in row[how]], ())))
+    names = list(map(who, _together([row for row in rows if key in row[how]], ())))
     if names:
         words = {"gains": "gain", "loses": "lose", "otherwise": "under other conditions"}[how]
-        yield f"{words}: {_some(names)}"
+        yield f"{words}: {some(names)}"
 
 
 def _together(rows: Iterable[JSON], same: Sequence[str]) -> Iterator[JSON]:
@@ -201,7 +216,8 @@ def _together(rows: Iterable[JSON], same: Sequence[str]) -> Iterator[JSON]:
         yield {**alike[0], "name": " or ".join(row["name"] for row in alike)}
 
 
-def _who(row: JSON) -> str:
+def who(row: JSON) -> str:
+    """Whom a row of people means."""
     people = row["people"]["after"] or row["people"]["before"]
     count = f" ({len(people)} {_plural(len(people), 'person', 'people')})" if row["who"] == "terms" else ""
     words = {
@@ -260,14 +276,14 @@ def _person(row: JSON) -> Iterator[Line]:
     for how, sign, before in words:
         if row[how]:
             people = row["people"]["before" if how == "loses" else "after"]
-            below = (f"these are {_some(people)}",) if people else ()
-            yield Line(sign, _who(row), before + _some(row[how]), below)
+            below = (f"these are {some(people)}",) if people else ()
+            yield Line(sign, who(row), before + some(row[how]), below)
 
 
 def _list(row: JSON) -> Iterator[Line]:
     for how in HOW:
         if row[how]:
-            yield Line(SIGNS[how], f"users/{row['list']}.json", _some(row[how]))
+            yield Line(SIGNS[how], f"users/{row['list']}.json", some(row[how]))
 
 
 def _credential(row: JSON) -> Line:
@@ -281,7 +297,8 @@ def _credential(row: JSON) -> Line:
     return Line(SIGNS[_how(row)], f"{row['stack']}/{row['name']}", told)
 
 
-def _host(row: JSON) -> Line:
+def host(row: JSON) -> Line:
+    """What is free on a host, before and after."""
     before, after = row["before"], row["after"]
     names = (
         ("gpus", "GPU groups", 1),
@@ -303,7 +320,8 @@ def _host(row: JSON) -> Line:
 NO_COST: JSON = {"fixed": 0.0, "on_demand_at_most": 0.0, "budget": None, "left": None}
 
 
-def _money(row: JSON) -> Line:
+def money(row: JSON) -> Line:
+    """What a stack costs in a month, before and after."""
     before, after = row["before"] or NO_COST, row["after"] or NO_COST
     told = f"{before['fixed']:,.2f} -> {after['fixed']:,.2f} {row['currency']} for machines that run all the time"
     jobs = [_limit(one["on_demand_at_most"]) for one in (before, after)]
@@ -323,7 +341,7 @@ def _budget(cost: JSON) -> str:
     return "no budget" if cost["budget"] is None else f"{cost['left']:,.2f} of {cost['budget']:,.2f}"
 
 
-def _more(row: JSON) -> str:
+def more(row: JSON) -> str:
     """What a month costs more or less, of what is certain to be paid."""
     amount = (row["after"] or NO_COST)["fixed"] - (row["before"] or NO_COST)["fixed"]
     return f"{amount:+,.2f} {row['currency']}" if round(amount, 2) else ""
@@ -356,7 +374,8 @@ def _stack(row: JSON) -> Line:
     return Line(SIGNS[row["change"]], f"{row['stack']}.yaml", "", tuple(map(_field, row["fields"])))
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -38,6 +38,8 @@ MOST_PAGES = 1000
 """No list of an organisation is longer: what goes on beyond is no list but a loop."""
 LONGEST_COMMENT = 65_536
 """Characters of a comment's body that GitHub takes."""
+FOLDED = "*This is said in another comment of this conversation, which is kept up to date.*"
+"""What is left of a comment of ours that stands beside another one, as when two runs began at once."""
 CUT = "\n\n(The rest did not fit into a comment.)"
 SECONDARY = 60.0
 """Seconds to wait at a secondary limit that names none: "wait for at least one minute" (docs/rest, best practices)."""
@@ -127,7 +129,7 @@ class Side(Shown):
 
 
 class Pull(Shown):
-    """A pull request."""
+    """A pull request. `merge_commit_sha`: of an open one GitHub's own try to merge it, if it made one."""
 
     number: int
     html_url: Address
@@ -135,6 +137,37 @@ class Pull(Shown):
     title: str
     body: str | None = None
     head: Side
+    base: Side
+    merge_commit_sha: Sha | None = None
+
+
+class Brought(Shown):
+    """A pull request as a commit names it. `merged_at`: None if it was not merged."""
+
+    number: int
+    merged_at: str | None = None
+
+
+class WholePull(Shown):
+    """One pull request, with what came of it."""
+
+    number: int
+    state: str
+    user: Account | None = None
+    head: Side
+    base: Side
+    merged: bool = False
+    merged_by: Account | None = None
+    merge_commit_sha: Sha | None = None
+
+
+class Review(Shown):
+    """A review of a pull request. `commit_id`: the head that it was made of; None if that is gone."""
+
+    id: int
+    user: Account | None = None
+    state: Name
+    commit_id: str | None = None
 
 
 class Comment(Shown):
@@ -532,33 +565,85 @@ class Github:
         """The open pull request from a branch into the default branch; None if there is none."""
         return self._open_pull(repository, branch, self._default_branch(repository))
 
+    def brought(self, repository: str, commit: str) -> list[Brought]:
+        """The pull requests that a commit came by. `repository` and those below: OWNER/NAME, wherever it is."""
+        path = f"/repos/{_path(repository)}/commits/{_part(commit)}/pulls"
+        return self._must(self._list(Brought, path), f"The commit {commit[:12]} of {repository}")
+
+    def whole_pull(self, repository: str, number: int) -> WholePull | None:
+        """One pull request of any repository."""
+        return self._one(WholePull, f"/repos/{_path(repository)}/pulls/{number}")
+
+    def reviews(self, repository: str, number: int) -> list[Review]:
+        """The reviews of a pull request, oldest first."""
+        path = f"/repos/{_path(repository)}/pulls/{number}/reviews"
+        return self._must(self._list(Review, path), f"The pull request {repository}#{number}")
+
+    def own_texts(self, repository: str, number: int, part: str) -> list[str]:
+        """The comments of ours at a pull request that have `part`, oldest first."""
+        path = f"/repos/{_path(repository)}/issues/{number}/comments"
+        found = self._must(self._list(Comment, path), f"The pull request {repository}#{number}")
+        marked = [one for one in found if part in one.body]
+        me = self.viewer() if marked else None
+        return [one.body for one in marked if one.user and _is_ours(one.user, me)]
+
     def close_pull(self, repository: str, number: int) -> None:
         """Close a pull request; its branch stays."""
         self._send("PATCH", f"{self._repo(repository)}/pulls/{number}", {"state": "closed"})
 
+    def pull_by_number(self, repository: str, number: int) -> Pull | None:
+        """A pull request, open or not; None if there is none of that number."""
+        return self._one(Pull, f"{self._repo(repository)}/pulls/{number}")
+
+    def open_pulls(self, repository: str, base: str) -> list[Pull]:
+        """All open pull requests into a branch, the oldest first."""
+        query = urlencode({"state": "open", "base": base, "sort": "created", "direction": "asc"})
+        found = self._list(Pull, f"{self._repo(repository)}/pulls?{query}")
+        return self._must(found, f"The repository {self.organisation}/{repository}")
+
     def comment(self, repository: str, number: int, marker: str, body: str) -> int:
         """Have one comment of ours with `marker` (a hidden line) and this text; return its id.
 
-        Somebody else's comment that has the marker is left alone.
+        The oldest of ours is changed, one that was made beside it is folded, and one that somebody removed is made
+        anew. Somebody else's comment that has the marker is left alone.
         """
-        hidden = f"<!-- {marker} -->"
+        hidden = marked(marker)
         text = fitting(f"{hidden}\n{body}")
         issue = f"{self._repo(repository)}/issues/{number}"
-        found = self._own_comment(issue, hidden)
-        if found is None:
-            made = self._make(lambda: self._own_comment(issue, hidden), f"{issue}/comments", {"body": text})
-            return made.id if isinstance(made, Comment) else self._parsed(Comment, made, issue).id
-        if found.body != text:
-            self._send("PATCH", f"{self._repo(repository)}/issues/comments/{found.id}", {"body": text})
-        return found.id
+        own = self.own_comments(repository, number, marker)
+        for other in own[1:]:
+            self._changed(repository, other, FOLDED)
+        for first in own[:1]:
+            if first.body == text or self._changed(repository, first, text):
+                return first.id
+        known = {one.id for one in own}
 
-    def _own_comment(self, issue: str, hidden: str) -> Comment | None:
-        found = self._list(Comment, f"{issue}/comments")
-        marked = [one for one in self._must(found, issue) if one.body.startswith(hidden)]
-        if not marked:
-            return None
-        me = self.viewer()
-        return next((one for one in marked if one.user and _is_ours(one.user, me)), None)
+        def new() -> Comment | None:
+            found = self.own_comments(repository, number, marker)
+            return next((one for one in found if one.id not in known), None)
+
+        made = self._make(new, f"{issue}/comments", {"body": text})
+        return made.id if isinstance(made, Comment) else self._parsed(Comment, made, issue).id
+
+    def _changed(self, repository: str, comment: Comment, text: str) -> bool:
+        """Give a comment another text; False if it is gone."""
+        try:
+            self._send("PATCH", f"{self._repo(repository)}/issues/comments/{comment.id}", {"body": text})
+        except Refused as refused:
+            if refused.answer.status != 404:
+                raise
+            return False
+        return True
+
+    def own_comments(self, repository: str, number: int, marker: str) -> list[Comment]:
+        """Our comments that begin with `marker`, the oldest first."""
+        issue = f"{self._repo(repository)}/issues/{number}"
+        found = self._must(
+            self._list(Comment, f"{issue}/comments"), f"{self.organisation}/{repository}#{number}"
+        )
+        ours = [one for one in found if one.body.startswith(marked(marker))]
+        me = self.viewer() if ours else None
+        return sorted((c for c in ours if c.user and _is_ours(c.user, me)), key=lambda c: c.id)
 
     # ----------------------------------------------------------------------------------------------- one request
 
@@ -702,6 +787,11 @@ class Github:
 
     def _repo(self, name: str) -> str:
         return f"/repos/{_part(self.organisation)}/{_part(name)}"
+
+
+def marked(marker: str) -> str:
+    """The hidden line by which we know a comment of ours again."""
+    return f"<!-- {marker} -->"
 
 
 def fitting(text: str) -> str:

@@ -59,6 +59,11 @@ def configuration(kind: Kind, store: StateKind = StateKind.LOCAL) -> JSON:
     }
 
 
+def without_organisation(found: JSON) -> JSON:
+    """main.tf.json for a plan that does not ask GitHub: without an owner the provider asks nothing by itself."""
+    return {**found, "provider": {"github": {"base_url": "http://127.0.0.1:1/", "write_delay_ms": 1}}}
+
+
 _FROM_THE_SHELL: dict[str, JSON] = {
     "organisation": {"type": "string"},
     "write_delay_ms": {"type": "number", "default": 1000},

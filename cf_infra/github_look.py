@@ -46,7 +46,7 @@ class Look:
         self._secrets()
         self._variables()
         kept = {} if self.destroy else self.kept
-        return self._found({"repository_ids": self._ids(self._followed()), "kept_files": kept})
+        return self._found({"repository_ids": self._ids(followed(self.wanted)), "kept_files": kept})
 
     def app(self) -> Found:
         """Of a stack of kind app."""
@@ -180,12 +180,6 @@ class Look:
             hint = "take them away in the organisation's settings, Secrets and variables, Actions"
             self.told.append(Diagnostic("undeclared", detail=detail, hint=hint))
 
-    def _followed(self) -> set[str]:
-        names: set[str] = set()
-        for part in ("runner_groups", "variables"):
-            names.update(*(entry["repositories"] for entry in self.wanted[part].values()))
-        return names.union(*self.wanted["secrets"].values())
-
     # ----------------------------------------------------------------------------------- repositories
 
     def _ids(self, names: Iterable[str]) -> dict[str, int | None]:
@@ -242,6 +236,14 @@ class Look:
         detail = f"Installation {number} has repositories that no grant names and that we did not add: {some(names)}."
         hint = "grant it in grants.yaml, or take it away on the app's page in the organisation's settings"
         return Diagnostic("undeclared", detail=detail, hint=hint)
+
+
+def followed(wanted: Mapping[str, Any]) -> set[str]:
+    """The names of all repositories that are selected for anything."""
+    names: set[str] = set()
+    for part in ("runner_groups", "variables"):
+        names.update(*(entry["repositories"] for entry in wanted[part].values()))
+    return names.union(*wanted["secrets"].values())
 
 
 def access_list(github: Github, repository: str) -> AccessList:

@@ -77,7 +77,7 @@ class Divider:
     def _repository(self, kind: str, name: str, repository_id: int, action: str) -> Part:
         repository = self.names.get(repository_id, f"repository {repository_id}")
         grants = tuple(self.grants(SORTS[kind], name, repository))
-        return Part(repository, action, f"{SORTS[kind]} {name}: {repository}", grants, repository_id)
+        return Part(repository, action, f"{SORTS[kind]} {name}: {repository}", grants, repository)
 
 
 def entry_words(row: Row) -> str:
@@ -95,14 +95,14 @@ def listed(content: str | None) -> AccessList | None:
 
 
 def differences(old: AccessList, new: AccessList) -> Iterator[tuple[Row, str, Any]]:
-    """(entry, create, update or delete, what it says), sorted."""
+    """(entry, create, update or delete, what it says), sorted. A policy's name says nothing of what it allows."""
     before, after = rows(old), rows(new)
     for row in sorted(before.keys() | after.keys()):
         if row not in after:
             yield row, "delete", None
         elif before.get(row) != after[row]:
             action = "update" if row in before else "create"
-            yield row, action, after[row].model_dump(mode="json")
+            yield row, action, after[row].model_dump(mode="json", exclude={"id"})
 
 
 def foreign_changes(shown: Mapping[str, Any], divide: Divider, files: bool = True) -> list[str]:

@@ -6,7 +6,7 @@ may have given or taken that was not proven is said as such.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +36,15 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Merge:
+    """A pull request by which it came: who approved it at GitHub, and who merged it, as the apply found it."""
+
+    pull: str
+    approvers: tuple[str, ...]
+    merger: str | None
+
+
+@dataclass(frozen=True)
 class Period:
     """Access of one pair at one stack. `ends` is the day that was written in grants.yaml; `gone` are the places asked.
 
@@ -50,6 +59,12 @@ class Period:
     gone: tuple[Mapping[str, str], ...] = ()
     perhaps: tuple[str, ...] = ()
     asked: Asked = field(default_factory=Asked)
+    merged: tuple[Merge, ...] = ()
+
+    def approvers(self) -> list[str]:
+        """Who approved: by the reviews at GitHub, or as the file says it."""
+        names = [*self.asked.approved_by, *(login for one in self.merged for login in one.approvers)]
+        return list(dict.fromkeys(names))
 
     def as_json(self) -> dict[str, Any]:
         """The form that scripts read."""
@@ -64,12 +79,23 @@ class Period:
             "applied_by": self.begun.by,
             "request": self.asked.request or None,
             "requested_by": self.asked.requested_by or None,
-            "approved_by": list(self.asked.approved_by),
+            "approved_by": self.approvers(),
+            "pulls": [{"pull": one.pull, "merged_by": one.merger} for one in self.merged],
             "ended_by": end.by if end is not None else None,
             "ended_commit": end.commit if end is not None else None,
             "gone_from": [dict(place) for place in self.gone],
             "unproven": list(self.perhaps),
         }
+
+
+def _approvals(events: Sequence[Event]) -> dict[tuple[str, str, str], list[Merge]]:
+    """By stack, plan and grant the pull requests that an apply was covered by."""
+    found: dict[tuple[str, str, str], list[Merge]] = {}
+    for one in events:
+        for grant in one["grants"] if one["event"] == "approved" else ():
+            merge = Merge(one["pull"], tuple(one["approvers"]), one["merger"])
+            found.setdefault((str(one["stack"]), one["plan_digest"], grant), []).append(merge)
+    return found
 
 
 def periods(
@@ -85,15 +111,30 @@ def periods(
     done: list[Period] = []
     running: dict[tuple[str, str], Period] = {}
     doubts: dict[tuple[str, str], list[str]] = {}
-    for one in events:
+    told = list(events)
+    merges = _approvals(told)
+    for one in told:
         if one["event"] == "apply-ended":
             _applied(one, meant, running, done, doubts)
+            _merged(one, running, merges)
         elif one["event"] == "forgotten":
             gone = [pair for pair in running if pair[0] == one["stack"]]
             end = Change(one["at"], one["by"], "", "")
             done += [replace(running.pop(pair), ended=end) for pair in gone]
     found = [*done, *running.values()]
     return sorted(found, key=lambda p: (p.stack, p.grant, p.begun.at))
+
+
+def _merged(
+    one: Event, running: dict[tuple[str, str], Period], merges: Mapping[tuple[str, str, str], list[Merge]]
+) -> None:
+    """What the reviews of an apply say of the access that it gave or changed."""
+    for row in (*one["gained"], *one["changed"]):
+        pair = (str(one["stack"]), row["grant"])
+        found = merges.get((*pair[:1], one["plan_digest"], row["grant"]), ())
+        if pair in running:
+            both = (*running[pair].merged, *found)
+            running[pair] = replace(running[pair], merged=tuple(dict.fromkeys(both)))
 
 
 def _applied(
@@ -160,6 +201,9 @@ def _told(one: Period) -> list[str]:
         lines.append(f"asked for in {one.asked.request}")
     people = [("requested by", (one.asked.requested_by,)), ("approved by", one.asked.approved_by)]
     lines += [f"{what} {', '.join(names)}" for what, names in people if any(names)]
+    for merge in one.merged:
+        by = f", approved by {', '.join(merge.approvers)}" if merge.approvers else ""
+        lines.append(f"came by {merge.pull}{by}{f', merged by {merge.merger}' if merge.merger else ''}")
     if one.begun.commit and one.asked == Asked():
         lines.append("its entry of grants.yaml is not in git here")
     if one.ended is not None:

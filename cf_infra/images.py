@@ -30,7 +30,7 @@ def ready(root: Path, images: dict[str, Image], hosts: Iterable[str], say: Say) 
     found = {}
     for name, image in images.items():
         if image.file is not None:
-            found[name] = _local(root, image.file)
+            found[name] = local_digest(root, image.file)
         elif image.url is not None and image.sha256 is not None:
             path = root / FOLDER / image.sha256
             if not path.is_file():
@@ -39,7 +39,7 @@ def ready(root: Path, images: dict[str, Image], hosts: Iterable[str], say: Say) 
     return found
 
 
-def _local(root: Path, file: str) -> str:
+def local_digest(root: Path, file: str) -> str:
     """The digest of a regular file below the root; no part of its way may be a link."""
     path = root / file
     if path.parent.resolve() != root.resolve() / Path(file).parent:

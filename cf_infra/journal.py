@@ -68,11 +68,13 @@ _grant = _matches(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
 _repository = _matches(r"[A-Za-z0-9_.-]{1,100}")
 _had = _row(grant=_grant, ends=_or_none(_day))
 
+_commit = _matches(r"(?:[0-9a-f]{40}|[0-9a-f]{64})?")
+
 _OF_A_PLAN: dict[str, Callable[[object], bool]] = {
     "cloud": _line,
     "plan_digest": _digest,
     "review_digest": _digest,
-    "commit": _matches(r"(?:[0-9a-f]{40}|[0-9a-f]{64})?"),
+    "commit": _commit,
     "grants": _matches(r"(?:[0-9a-f]{64})?"),
 }
 _OF_A_LOGIN: dict[str, Callable[[object], bool]] = {"credential": _word, "generation": _word}
@@ -86,6 +88,16 @@ KINDS: dict[str, dict[str, Callable[[object], bool]]] = {
         **dict.fromkeys(("add", "change", "replace", "destroy"), _number),
         "refused": _truth,
     },
+    "approved": {
+        "pull": _line,
+        "head": _commit,
+        "plan_digest": _digest,
+        "grants": _list_of(_grant),
+        "approvers": _list_of(_line),
+        "merger": _or_none(_line),
+        "rules": _list_of(_line),
+    },
+    "accepted": {"plan_digest": _digest, "digest": _digest, "rows": _number},
     "apply-begun": {**_OF_A_PLAN, "part": _matches("whole|take-back")},
     "override-used": {"destroy": _number, "source": _matches(r"overrides\.yaml|terminal")},
     "apply-ended": {

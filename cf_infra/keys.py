@@ -33,6 +33,7 @@ __all__ = [
     "encryption_environment",
     "fingerprint",
     "password",
+    "review_keys",
     "ring",
     "sandbox_key_file",
     "stack_key",
@@ -79,6 +80,10 @@ class Ring:
         """Of the current key: what to note beside something that is derived from it."""
         return fingerprint(self.current)
 
+    def by_fingerprint(self) -> dict[str, bytes]:
+        """All that are at hand, by their fingerprints."""
+        return {fingerprint(key): key for key in (self.previous, self.current) if key is not None}
+
     def of(self, noted: str | None = None) -> bytes:
         """The key whose fingerprint was noted; None: the current one. Raises Failure("no-key")."""
         if noted is None or noted == self.fingerprint:
@@ -101,6 +106,18 @@ def ring(sources: Sources, root: Path, stack: str) -> Ring:
         return Ring(current)
     previous = stack_key(state_key(sources.previous, root, previous=True), stack)
     return Ring(current, previous if previous != current else None)
+
+
+def review_keys(sources: Sources, root: Path) -> Ring:
+    """What records of reviews are signed with: nothing else is. Raises Failure: see `state_key`."""
+    current = derive(state_key(sources.current, root, create=sources.create), _REVIEWS)
+    if sources.previous is None:
+        return Ring(current)
+    previous = derive(state_key(sources.previous, root, previous=True), _REVIEWS)
+    return Ring(current, previous if previous != current else None)
+
+
+_REVIEWS = "cf-infra review record 1"
 
 
 def sandbox_key_file(environ: Mapping[str, str]) -> Path:

@@ -74,6 +74,14 @@ Owner = Annotated[
     str, _named(_OWNER, "an owner is a login, or a team written organisation/team, without @", 140)
 ]
 """Who may own a file at GitHub."""
+FullName = Annotated[
+    str,
+    _named(
+        r"^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$",
+        "a repository is written OWNER/NAME",
+        160,
+    ),
+]
 Resource = Annotated[str, _named(_RESOURCE, "names have letters, digits, dots, dashes and underscores", 100)]
 Slug = Annotated[str, _named(_SLUG, "names have small letters, digits and dashes", 40)]
 """Names that we make things from: stacks, donors' users files, credentials."""
@@ -586,11 +594,15 @@ class Delivery(StrEnum):
 
 
 class GithubLogin(Frozen):
-    """Where GitHub's REST API is, and where its token comes from: a variable, or a command that prints it."""
+    """Where GitHub's REST API is, and where its token comes from: a variable, or a command that prints it.
+
+    `repository`: where this folder is at GitHub, OWNER/NAME; in a workflow it is the workflow's own.
+    """
 
     api: ApiUrl = "https://api.github.com"
     token: Variable = "env GITHUB_TOKEN"
     token_command: Annotated[list[Line], Field(min_length=1)] | None = None
+    repository: FullName | None = None
 
 
 class _Sink(Frozen):
@@ -670,11 +682,32 @@ EMBEDDED_SINKS: dict[str, SinkSettings] = {"cirun": CirunSink(kind="cirun"), "fi
 """The sinks that are there without being listed in settings.yaml."""
 
 
+class Eyes(Frozen):
+    """How many must look, and who: logins or teams. Without `by` those who approve the change anyway."""
+
+    by: list[Owner] = Field(default_factory=list)
+    required: Annotated[int, Field(ge=1, le=9)] = 1
+
+
+class ExtraEyes(Frozen):
+    """Who looks besides: at what gives GPUs, at what takes away, at what holds for the whole organisation."""
+
+    gpu: Eyes | None = None
+    destroy: Eyes | None = None
+    org_wide: Eyes | None = None
+
+
 class Approvals(Frozen):
-    """Who looks at changes: of grants.yaml by `default`, of what a donor gives by `stacks`; logins or teams."""
+    """Who looks at changes: of grants.yaml by `default`, of what a donor gives by `stacks`; logins or teams.
+
+    `required`: how many of them; `veto`: does a donor's contact who asks for changes hold back what is that donor's?
+    """
 
     default: list[Owner] = Field(default_factory=list)
     stacks: dict[Slug, list[Owner]] = Field(default_factory=dict)
+    required: Annotated[int, Field(ge=1, le=9)] = 1
+    extra: ExtraEyes = ExtraEyes()
+    veto: bool = True
 
 
 class Settings(Frozen):

@@ -290,6 +290,17 @@ def _server(s: Any, images: Mapping[str | None, str | None] | None = None) -> Se
     )
 
 
+def public_image(connection: Connection, name: str) -> str | None:
+    """The id of the newest image of a name that everybody may use; None if there is none."""
+    found = [(i.created_at or "", i.id) for i in connection.image.images(name=name, visibility="public")]
+    return str(max(found)[1]) if found else None
+
+
+def flavor_ids(connection: Connection) -> dict[str, str]:
+    """The ids of all flavors that we see, by name."""
+    return {str(flavor.name): str(flavor.id) for flavor in connection.compute.flavors()}
+
+
 def server_by_id(connection: Connection, server_id: str) -> Server | None:
     """The server, or None if Nova does not know it any more."""
     from openstack import exceptions as sdk

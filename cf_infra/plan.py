@@ -163,7 +163,7 @@ def summarise(
             entries.append((name, part.action, part.grants, _digest(part.value)))
         if not (parts and action == "update" and _told(change, parts)):
             items.append(Item(address, action, words.phrase(change, action), grants))
-            entries.append((address, action, grants, _values_hash(change, action)))
+            entries.append((address, action, grants, _values_hash(change, action, parts)))
         imports += bool(change["change"].get("importing"))
         if action == "forget":
             forgotten.append(address)
@@ -290,11 +290,11 @@ def plan_digest(plan: bytes, compiled: Mapping[str, bytes], head: str) -> str:
     return _digest([hashlib.sha256(plan).hexdigest(), files, head])
 
 
-def _values_hash(change: Mapping[str, Any], action: str) -> str:
+def _values_hash(change: Mapping[str, Any], action: str, parts: Parts | None) -> str:
     """The hash of what is planned and known; of an object that goes, its address says enough.
 
     Of an update only what changes counts: the rest holds ids that the cloud made. An id by which an object is adopted
-    does not count either.
+    does not count either, nor does what `parts` tell in names.
     """
     told = change["change"]
     after = _visible(told.get("after"), told.get("after_sensitive"), told.get("after_unknown"))
@@ -305,6 +305,8 @@ def _values_hash(change: Mapping[str, Any], action: str) -> str:
         values = _differing(before, after)
     else:
         values = after
+    if parts and isinstance(values, dict):
+        values = {key: value for key, value in values.items() if key not in parts.attributes}
     return _digest([values, bool(told.get("importing"))])
 
 

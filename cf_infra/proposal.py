@@ -57,21 +57,28 @@ def parts(
     github: Github, repository: str, lists: Mapping[str, bytes], classes: Mapping[str, str]
 ) -> list[Part]:
     """What the pull request does, entry by entry, as a plan tells it. `lists`: empty if both files go."""
-    old, new = access_list(github, repository), _listed(lists)
+    known = github.file(repository, RUNNERS)
+    return parts_between(access_list(github, repository), known.content if known else None, lists, classes)
+
+
+def parts_between(
+    old: AccessList, runners: bytes | None, lists: Mapping[str, bytes], classes: Mapping[str, str]
+) -> list[Part]:
+    """As `parts`, where the access list is `old` and the runners' file has the content `runners`."""
+    new, wanted = listed(lists), lists.get(RUNNERS)
     found = [
         Part(f"list:{ACCESS}#{'/'.join(row)}", action, entry_words(row), (key_of_row(row, classes),), policy)
         for row, action, policy in differences(old, new)
     ]
-    known = github.file(repository, RUNNERS)
-    wanted = lists.get(RUNNERS)
-    if (known.content if known else None) != wanted:
-        action = "create" if known is None else "update" if wanted is not None else "delete"
+    if runners != wanted:
+        action = "create" if runners is None else "update" if wanted is not None else "delete"
         text = wanted.decode() if wanted is not None else None
         found.append(Part(f"list:{RUNNERS}", action, f"file {RUNNERS}", value=text))
     return found
 
 
-def _listed(lists: Mapping[str, bytes]) -> AccessList:
+def listed(lists: Mapping[str, bytes]) -> AccessList:
+    """The access list among the files."""
     return read_access(lists[ACCESS], ACCESS) if ACCESS in lists else AccessList()
 
 
@@ -83,7 +90,7 @@ def propose(
     classes: Mapping[str, str],
 ) -> list[Diagnostic]:
     """Have one open pull request with these lists, none if they are so already; what is left for people to do."""
-    before, after = pairs(access_list(github, repository), classes), pairs(_listed(lists), classes)
+    before, after = pairs(access_list(github, repository), classes), pairs(listed(lists), classes)
     told = parts(github, repository, lists, classes)
     files = {path: lists.get(path) for path in (ACCESS, RUNNERS)}
     pull = github.propose(repository, BRANCH, files, TITLE, _body(deployment, told))

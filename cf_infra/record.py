@@ -25,6 +25,7 @@ VERSION = 1
 class Record:
     """One saved plan. `refusals` are diagnostics of code too-many-deletes as (detail, hint).
 
+    `learned`: what the plan learned of its place; the apply keeps it for plans that ask nobody.
     `allowed`: what a limit refuses and an allowance of `allowed_by` lets through; 0 if no limit was in the way.
     """
 
@@ -50,6 +51,7 @@ class Record:
     credentials: list[dict[str, Any]] = field(default_factory=list)
     allowed: int = 0
     allowed_by: str = ""
+    learned: dict[str, Any] = field(default_factory=dict)
     version: int = VERSION
 
     @property

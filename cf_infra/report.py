@@ -10,10 +10,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cf_infra.diagnostics import printable
 from cf_infra.terminal import wrapped
 
 SYMBOLS = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "read": "<=", "forget": "forget"}
 """As OpenTofu draws them; `forget` is an error and is spelt out."""
+DOES = {
+    "create": "make",
+    "update": "change",
+    "replace": "replace",
+    "delete": "destroy",
+    "read": "adopt",
+}
+"""The same in words."""
 ORDER = ("forget", "delete", "replace", "update", "create", "read")
 """What is taken away comes first."""
 SHOWN_AT_MOST = 100
@@ -24,8 +33,8 @@ def terminal(summary: Mapping[str, Any], refusals: Sequence[Sequence[str]], lost
     """A plan as text. `refusals` are (code, detail, hint); `lost` are the grants that lose access."""
     lines = [f"{summary['stack']}: {_counts(summary)}"]
     for item in _visible(summary):
-        lines += _wrapped(f"  {SYMBOLS[item['action']]:>3} ", item["what"])
-        lines += _wrapped("      ", _whose(item))
+        lines += _wrapped(f"  {SYMBOLS.get(item['action'], item['action']):>3} ", item["what"])
+        lines += _wrapped("      ", whose(item))
     lines += _internal(summary, "      ")
     if lost:
         lines += ["", "  These lose access:", *(f"      {key}" for key in lost)]
@@ -49,20 +58,25 @@ def markdown(summary: Mapping[str, Any], refusals: Sequence[Sequence[str]], lost
         lines += ["**Refused.**", "", *block(f"{detail}\nhint: {hint}"), ""]
     if lost:
         lines += ["These lose access:", "", *(f"- {code(key)}" for key in lost), ""]
-    items = list(_visible(summary))
-    if items:
-        lines += ["|   | what | whose |", "|---|---|---|", *map(_row, items[:SHOWN_AT_MOST]), ""]
-    if len(items) > SHOWN_AT_MOST:
-        lines += [f"and {len(items) - SHOWN_AT_MOST} more", ""]
-    lines += [f"{line}\n" for line in _internal(summary, "")]
+    lines += table(summary, SHOWN_AT_MOST)
     lines += [f"Review digest: {code(summary['review_digest'])}"] if summary.get("review_digest") else []
     return "\n".join(lines).rstrip() + "\n"
 
 
+def table(summary: Mapping[str, Any], most: int | None) -> list[str]:
+    """What a plan does, as a table in Markdown's lines: at most so many rows, and how many more there are."""
+    items = list(_visible(summary))
+    shown = items[:most]
+    lines = ["|   | what | whose |", "|---|---|---|", *map(_row, shown), ""] if shown else []
+    if len(items) > len(shown):
+        lines += [f"and {len(items) - len(shown):,} more", ""]
+    return [*lines, *(f"{line}\n" for line in _internal(summary, ""))]
+
+
 def _row(item: Mapping[str, Any]) -> str:
-    return (
-        f"| {code(SYMBOLS[item['action']])} | {code(item['what'])} | {', '.join(map(code, item['grants']))} |"
-    )
+    action = item["action"]
+    cells = f"{code(SYMBOLS.get(action, action))} {DOES.get(action, '')}".rstrip(), code(item["what"])
+    return f"| {' | '.join(cells)} | {', '.join(map(code, item['grants']))} |"
 
 
 def _counts(summary: Mapping[str, Any]) -> str:
@@ -77,27 +91,33 @@ def _counts(summary: Mapping[str, Any]) -> str:
     return ", ".join(f"{count} {words}" for count, words in parts if count) or "nothing to do"
 
 
-def _is_internal(item: Mapping[str, Any]) -> bool:
-    """terraform_data is a note in the state; nothing at a cloud comes of it."""
+def is_internal(item: Mapping[str, Any]) -> bool:
+    """Is it only a record? terraform_data is a note in the state; nothing at a cloud comes of it."""
     return bool(re.search(r"(^|\.)terraform_data\.", item["address"])) and item["action"] != "forget"
 
 
+def _rank(action: str) -> int:
+    """Where an action stands; one that is not known comes first of all."""
+    return ORDER.index(action) if action in ORDER else -1
+
+
 def _visible(summary: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    ordered = sorted(summary["items"], key=lambda item: (ORDER.index(item["action"]), item["address"]))
+    ordered = sorted(summary["items"], key=lambda item: (_rank(item["action"]), item["address"]))
     for item in ordered:
-        if not _is_internal(item) and (item["action"] != "read" or item["what"].startswith("adopt ")):
+        if not is_internal(item) and (item["action"] != "read" or item["what"].startswith("adopt ")):
             yield item
 
 
 def _internal(summary: Mapping[str, Any], indent: str) -> list[str]:
-    hidden = Counter(item["action"] for item in summary["items"] if _is_internal(item))
+    hidden = Counter(item["action"] for item in summary["items"] if is_internal(item))
     if not hidden:
         return []
     told = ", ".join(f"{hidden[action]} {SYMBOLS[action]}" for action in ORDER if action in hidden)
     return [f"{indent}and records in the state only: {told}"]
 
 
-def _whose(item: Mapping[str, Any]) -> str:
+def whose(item: Mapping[str, Any]) -> str:
+    """For whom it is, where its own words do not say so."""
     keys = [key for key in item["grants"] if key not in item["what"]]
     shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
     return f"for {shown}" if keys else ""
@@ -108,8 +128,8 @@ def _wrapped(first: str, text: str) -> list[str]:
 
 
 def code(text: str) -> str:
-    """A code span: no backtick ends it, no bar ends its cell in a table, no line end its row."""
-    return "`" + (" ".join(re.sub(r"[`|]", " ", text).split()) or " ") + "`"
+    """A code span: no backtick ends it, no bar ends its cell in a table, no line end its row; nothing in it steers."""
+    return "`" + (printable(" ".join(re.sub(r"[`|]", " ", text).split())) or " ") + "`"
 
 
 def block(text: str) -> list[str]:

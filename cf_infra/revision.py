@@ -91,6 +91,34 @@ class Repository:
         """Is `base` a commit that `head` comes from? False, too, where a shallow clone does not show it."""
         return self._git("merge-base", "--is-ancestor", base, head).returncode == 0
 
+    def line(self, since: str, until: str) -> list[str]:
+        """The commits after `since` up to `until`, oldest first, along first parents: what was merged one by one."""
+        found = self._git("rev-list", "--first-parent", "--reverse", f"{since}..{until}", "--")
+        return found.stdout.decode().split() if not found.returncode else []
+
+    def changed(self, one: str, other: str) -> list[str]:
+        """The names of the files below the root folder that differ between two commits."""
+        words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--relative")
+        listed = self._git(*words, one, other)
+        if listed.returncode:
+            raise _incomplete(other)
+        return [name.decode("utf-8", "replace") for name in listed.stdout.split(b"\0") if name]
+
+    def is_clean(self, folder: str) -> bool:
+        """Is a folder below the root as its commit has it, with nothing added?"""
+        found = self._git("status", "--porcelain", "--untracked-files=all", "--", folder)
+        return not found.returncode and not found.stdout
+
+    def parents(self, name: str) -> list[str]:
+        """The commits that a commit was made from; empty, too, if it is not here."""
+        found = self._git("rev-list", "--parents", "--max-count=1", "--end-of-options", name)
+        return found.stdout.decode().split()[1:] if not found.returncode else []
+
+    def parted(self, base: str, head: str) -> str | None:
+        """The newest commit that both come from; None where the clone shows none."""
+        found = self._git("merge-base", "--end-of-options", base, head)
+        return found.stdout.decode().strip() or None if not found.returncode else None
+
     def read(self, name: str) -> Revision:
         """The root folder's files at a revision. Raises Failure for what must not or cannot be read."""
         commit = self.commit(name)
@@ -114,6 +142,26 @@ class Repository:
             raise Failure(*faults)
         modules = top[_MODULES].id if _MODULES in top else None
         return Revision(name, commit, self._contents(wanted, name), modules)
+
+    def modules(self, revision: Revision) -> dict[str, bytes]:
+        """The files of modules/ by names below it. Ask it only of a base. Raises Failure."""
+        wanted = list(self._below(revision.modules, "", revision.name)) if revision.modules else []
+        faults = [
+            _no_file(entry, revision.name, "a regular file") for entry in wanted if entry.mode not in _REGULAR
+        ]
+        if not faults and sum(entry.size for entry in wanted) > LIMIT_TOTAL:
+            faults.append(_too_much(revision.name, LIMIT_TOTAL))
+        if faults:
+            raise Failure(*faults)
+        return self._contents(wanted, revision.name)
+
+    def _below(self, tree: str, beginning: str, name: str) -> Iterable[_Entry]:
+        for entry in self._listed(tree, name):
+            place = f"{beginning}{entry.name}"
+            if entry.mode == _TREE:
+                yield from self._below(entry.id, f"{place}/", name)
+            else:
+                yield _Entry(entry.mode, entry.id, entry.size, place)
 
     def _listed(self, tree: str, name: str) -> list[_Entry]:
         """The entries of one folder, without what is below it."""

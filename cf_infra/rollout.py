@@ -31,6 +31,10 @@ class Rollout:
     interrupted: bool = False
     told: list[Diagnostic] = field(default_factory=list)
     begun: set[str] = field(default_factory=set)
+    waiting: frozenset[str] = frozenset()
+    """Those among `failed` that wait for a person: they were not begun."""
+    covered: Callable[[record.Record], None] = lambda _saved: None
+    """What is to be written down before a stack is begun."""
 
     def run(self) -> None:
         """Do it all. What fails is kept; nothing is begun after an interruption."""
@@ -39,7 +43,7 @@ class Rollout:
         staying = [name for name in access if name not in leaving]
         self._apply(leaving)
         if first and staying:
-            self._take_back(staying)
+            self._take_back([name for name in staying if name not in self.waiting])
         self._hold_back(first)
         self._apply(first)
         withheld = self._withheld(first)
@@ -65,6 +69,7 @@ class Rollout:
         def one(name: str) -> record.Record | None:
             run = self._prepared(name)
             deploy.verify(run, self.saved[name])
+            self.covered(self.saved[name])
             return deploy.take_back_first(run, self.saved[name])
 
         done, failed, self.interrupted = waves.in_parallel(names, one, self.jobs)
@@ -89,6 +94,7 @@ class Rollout:
             run, saved = self._prepared(name), self.saved[name]
             if name not in self.begun:
                 deploy.verify(run, saved)
+                self.covered(saved)
             return deploy.apply_stack(run, saved, step(name))
 
         left = [] if self.interrupted else [name for name in names if name not in self.failed]
@@ -137,7 +143,7 @@ def _served_elsewhere(key: Key, broken: set[str], resolved: Resolved) -> bool:
 
 def _withheld(name: str, broken: list[str], keys: list[Key]) -> Diagnostic:
     shown = "\n".join([f"- {key}" for key in keys[:8]] + [f"- and {len(keys) - 8} more"] * (len(keys) > 8))
-    detail = f"{', '.join(broken)} failed, so `{name}` does not open yet:\n{shown}"
+    detail = f"{', '.join(broken)} failed or waits, so `{name}` does not open yet:\n{shown}"
     return Diagnostic(
         "withheld", detail=detail, hint="mend what failed, then plan and apply again:\ncf-infra plan"
     )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cf_infra import holders
 from cf_infra.diagnostics import Diagnostic, Path, nearest, some
-from cf_infra.model import KeySource, State, StateKind
+from cf_infra.model import Approvals, KeySource, State, StateKind
 from cf_infra.parse import OVERRIDES, SETTINGS
 from cf_infra.rule import View
 
@@ -109,6 +110,59 @@ def approvals_name_stacks(view: View) -> Iterator[Diagnostic]:
             yield _fault(
                 "unknown-stack", ("approvals", "stacks", name), "no such file", detail, hint, on_key=True
             )
+
+
+def approvals_can_be_given(view: View) -> Iterator[Diagnostic]:
+    """Ensure each rule names as many people as it asks for, and one more, for one of them may be who asks.
+
+    A team counts for as many as are needed: who is in it is known at GitHub alone.
+    """
+    settings = view.inventory.settings
+    rules = settings.approvals
+    asked: list[tuple[Path, list[str], int]] = [
+        (("default",), rules.default or settings.operators, rules.required)
+    ]
+    asked += [(("stacks", name), named, rules.required) for name, named in rules.stacks.items()]
+    extra = (("gpu", rules.extra.gpu), ("destroy", rules.extra.destroy), ("org_wide", rules.extra.org_wide))
+    asked += [
+        (("extra", name), eyes.by, eyes.required) for name, eyes in extra if eyes is not None and eyes.by
+    ]
+    for path, named, needed in asked:
+        if any("/" in one for one in named):
+            continue
+        there, own = len(holders.people(named)), path != ("default",) or bool(rules.default)
+        if there < needed and (own or needed > 1):
+            yield _too_few(rules, path, there, needed)
+        elif there == needed and own:
+            detail = f"The rule asks for {_people(needed)} and names just as many: "
+            detail += "what one of them asks for stays unapproved."
+            hint = "name one more, or a team:\n[their-login, another-login, organisation/team]"
+            yield _fault("one-approver", ("approvals", *path), "no one to spare", detail, hint, on_key=True)
+
+
+def _too_few(rules: Approvals, path: Path, there: int, needed: int) -> Diagnostic:
+    own = path[0] == "extra"
+    place: Path = ("approvals", *path, "required") if own else ("approvals", "required")
+    whose = (
+        "`operators`"
+        if path == ("default",) and not rules.default
+        else f"`approvals.{'.'.join(map(str, path))}`"
+    )
+    detail = f"The rule asks for {_people(needed)}, and {whose} has {there}. Bots approve nothing."
+    hint = "ask for fewer, or name more people, or a team"
+    on_key = rules.required == 1 and not own
+    return _fault(
+        "few-approvers",
+        ("approvals", *path) if on_key else place,
+        "more than there are",
+        detail,
+        hint,
+        on_key,
+    )
+
+
+def _people(count: int) -> str:
+    return f"{count} {'person' if count == 1 else 'people'}"
 
 
 # ------------------------------------------------------------------------------------------- overrides.yaml

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 from cf_infra import capacity
@@ -28,6 +28,8 @@ FIELDS = (
 )  # fmt: skip
 """What an entry says of one pair, in the order of Entry."""
 EXPIRES = FIELDS.index("expires")
+GIVEN = ("GPU", "machine", "app")
+"""What a grant can give, the greatest first."""
 
 Value: TypeAlias = str | int | bool | tuple[str, ...] | None
 Entry: TypeAlias = tuple[Value, ...]
@@ -78,6 +80,7 @@ class Side:
     """A folder on a day; see the functions that fill it."""
 
     entries: dict[Key, tuple[Entry, ...]]
+    gives: dict[Key, str]
     machines: dict[tuple[str, str], Made]
     access: dict[tuple[Place, str], Opened]
     credentials: dict[tuple[str, str], dict[str, Any]]
@@ -99,6 +102,7 @@ def side(inventory: Inventory, other: Inventory, today: date) -> Side:
     costs, unknown = _costs(resolved)
     return Side(
         entries=_entries(inventory, resolved.catalog),
+        gives=_gives(inventory, resolved.catalog),
         machines=_machines(resolved),
         access=_access(resolved, inventory, members),
         credentials=_credentials(resolved),
@@ -127,6 +131,33 @@ def _entries(inventory: Inventory, offers: Catalog) -> dict[Key, tuple[Entry, ..
         if not grant.resources:
             found.setdefault(f"{grant.repository}/", []).append((None, *said))
     return {key: tuple(sorted(rows, key=repr)) for key, rows in found.items()}
+
+
+def _gives(inventory: Inventory, offers: Catalog) -> dict[Key, str]:
+    """By pair what jobs get: a `GPU`, a `machine` without one, an `app`; `nothing` where nobody offers it.
+
+    Where several offers are meant, the greatest counts.
+    """
+    stacks = inventory.stacks
+
+    @cache
+    def of(resource: str, stack: str | None) -> str:
+        kinds = {_kind(stacks[o.stack], o.offer) for o in offers.offers(resource, stack)}
+        return next((kind for kind in GIVEN if kind in kinds), "nothing")
+
+    found: dict[Key, str] = {}
+    for grant in inventory.grants.values():
+        for resource in grant.resources:
+            key, kind = key_of(grant, resource, offers), of(resource, grant.stack)
+            found[key] = min(found.get(key, kind), kind, key=(*GIVEN, "nothing").index)
+    return found
+
+
+def _kind(stack: Stack, offer: Offer) -> str:
+    if offer.via is Via.APP:
+        return "app"
+    size = capacity.shape(stack, offer)
+    return "GPU" if size is not None and size.gpus else "machine"
 
 
 def _written(resource: str, stack: str | None, offers: Catalog) -> str:

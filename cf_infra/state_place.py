@@ -14,7 +14,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -22,7 +22,7 @@ import orjson
 from cf_infra import kinds, locks, recovery
 from cf_infra.bucket import LOGIN, Bucket, Store, bucket_of
 from cf_infra.compile import store_of
-from cf_infra.deployment import STATE, Deployment, load_inventory
+from cf_infra.deployment import LEARNED, STATE, Deployment, load_inventory
 from cf_infra.diagnostics import Diagnostic, Failure, some
 from cf_infra.files import write
 from cf_infra.github_files import ACCESS, RUNNERS
@@ -50,7 +50,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]*(@[A-Za-z0-9][A-Za-z0-9_.+-]*)?")
 _RECEIPT = re.compile(r"receipts/[A-Za-z0-9][A-Za-z0-9_-]*\.json")
 _SHARED = frozenset(
     {
-        *("inventory.json", "proven.json", "begun.json", "pull.json", "credentials.json", JOURNAL),
+        *("inventory.json", "proven.json", "begun.json", "pull.json", "credentials.json", LEARNED, JOURNAL),
         *(f"delivered/{name}" for name in (ACCESS, RUNNERS)),
     }
 )
@@ -243,6 +243,33 @@ def _conflict(deployment: str, names: Iterable[str]) -> Diagnostic:
 
 
 # ---------------------------------------------------------------------------------------------- whole folder
+
+
+def copied(folder: Folder, to: Path, say: Say) -> list[Diagnostic]:
+    """Have a copy of all states, encrypted as they are, and of what lies beside them, below another root.
+
+    Nothing is written where they lie, and no lock is taken. What has to be said. Raises Failure.
+    """
+    for name in sorted(_local_names(folder.root)):
+        _copy(folder.root / STATE / name, to / STATE / name)
+    told = fetch_all(replace(folder, root=to), say, send=False)
+    bucket = bucket_of(folder.inventory.settings.state)
+    if bucket is None:
+        return told
+    for name, found in _listed(bucket).items():
+        if name != TOP and STATE_FILE in found:
+            content, _ = Store(bucket).get(bucket.key(name, STATE_FILE))
+            write(to / STATE / name / STATE_FILE, content)
+    return told
+
+
+def _copy(here: Path, there: Path) -> None:
+    """What a plan reads of one deployment; delivered logins are not among it."""
+    for path in sorted(here.rglob("*")):
+        name = path.relative_to(here).as_posix()
+        wanted = name in (STATE_FILE, f"{STATE_FILE}.backup", NOTES) or is_shared(here.name, name)
+        if wanted and path.is_file() and not path.is_symlink():
+            write(there / name, path.read_bytes())
 
 
 def beside(folder: Folder, deployment: Deployment, say: Say) -> Beside | None:

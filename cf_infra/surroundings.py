@@ -37,7 +37,8 @@ class Found:
     much of it has our marks and is in no state; `seen`: by what an apply knows that nothing has changed since;
     `told`: findings;
     `pairs`: those that a list beside OpenTofu opens, before and after; `parts`: what changes in it, entry by entry,
-    for the review; `gone`: addresses of the state that are not there any more, which the provider does not notice.
+    for the review; `gone`: addresses of the state that are not there any more, which the provider does not notice;
+    `learned`: what a plan that asks nobody needs to know of the place, without secrets.
     """
 
     values: JSON
@@ -51,6 +52,7 @@ class Found:
     pairs: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
     parts: list[Part] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    learned: JSON = field(default_factory=dict)
 
 
 class Surroundings(Protocol):

@@ -308,12 +308,13 @@ class Tofu:
         *,
         destroy: bool = False,
         refresh: bool = True,
+        lock: bool = True,
         only: Sequence[str] = (),
         secrets: Mapping[str, object] | None = None,
     ) -> bool:
         """Save a plan in `out`; True if it has changes. What was there before is replaced only by a whole plan.
 
-        `only`: addresses outside of which nothing may change.
+        `only`: addresses outside of which nothing may change. `lock`: False for a state that nobody else can write.
         `secrets` are values of variables that must stand neither in a file nor in an environment.
         """
         recovery.need_room(out.parent)
@@ -321,6 +322,7 @@ class Tofu:
         arguments = ["plan", "-json", "-input=false", "-detailed-exitcode", f"-out={draft.resolve()}"]
         arguments += [f"-parallelism={self._parallelism}"]
         arguments += ["-destroy"] * destroy + ["-refresh=false"] * (not refresh)
+        arguments += ["-lock=false"] * (not lock)
         arguments += [f"-target={address}" for address in only]
         try:
             with _variables(secrets or {}) as (more, keep):

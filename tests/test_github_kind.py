@@ -56,8 +56,8 @@ offers:
 """
 KNOWN_FILES = set(
     """
-    begun.json inventory.json journal.head.json journal.jsonl journal.lock proven.json salt terraform.tfstate
-    terraform.tfstate.backup
+    begun.json inventory.json journal.head.json journal.jsonl journal.lock learned.json proven.json salt
+    terraform.tfstate terraform.tfstate.backup
     """.split()
 )
 SETTINGS = b"version: 1\norganisation: conda-forge\naccess_delivery: direct\n"

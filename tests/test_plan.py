@@ -430,7 +430,7 @@ def test_markdown_is_only_text() -> None:
     assert text.count("`````") == 0 or "```````text" in text
     assert "- `k y`" in text
     outside = "".join(part for n, part in enumerate(row.split("`")) if n % 2 == 0)
-    assert set(outside) <= set("| ,")
+    assert set(outside.replace(" make ", " ")) <= set("| ,")
 
 
 def test_a_long_plan_is_cut_in_markdown_only() -> None:
@@ -439,7 +439,7 @@ def test_a_long_plan_is_cut_in_markdown_only() -> None:
     shown["resource_changes"] = [{**one, "address": f"{one['address']}{n}"} for n in range(150)]
     data = summary(shown).as_json()
     text = report.markdown(data, [], [])
-    assert "and 50 more" in text and text.count("| `+` |") == 100 and len(text) < 65536
+    assert "and 50 more" in text and text.count("| `+` make |") == 100 and len(text) < 65536
     assert report.terminal(data, [], []).count("  + server") == 150
 
 

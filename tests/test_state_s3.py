@@ -8,18 +8,19 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pyrage
 import pytest
 from real_tofu import tool_with_github
-from roots import Runner, write_root
+from roots import Runner, read_folder, write_root
 from s3_standin import BUCKET, S3, log_in, serving
 from test_github_kind import ACCESS, ACCOUNT, DAY, ORG, SETTINGS, TOKEN, entry, grants
+from test_head_plans_at_github import commit
 
-from cf_infra import keys, locks
+from cf_infra import head_plans, keys, locks
 from tests.github import Standin, State
 
 pytestmark = pytest.mark.sandbox  # no OpenStack, but many runs of OpenTofu
@@ -215,6 +216,26 @@ def test_who_may_not_use_the_bucket_is_told_so(world: World) -> None:
     log_in(world.first.monkeypatch, world.s3.reader)
     assert world.first("status")["stacks"][0]["stack"] == "access", "who may only read may look"
     assert world.first.codes("plan", code=1) == ["bucket-refused"], "OpenTofu's lock is written"
+
+
+def test_the_plan_of_a_head_only_reads_the_bucket(world: World) -> None:
+    """With a login that may only read, from a machine that never had any of it, while somebody else holds the lock."""
+    world.first("plan")
+    world.first("apply")
+    shutil.copy(world.first.key, world.second.home / "key")
+    world.second.monkeypatch.setenv("CF_INFRA_KEY_FILE", str(world.second.home / "key"))
+    world.second.monkeypatch.delenv("GITHUB_TOKEN")
+    root = world.second.root
+    base = commit(root)
+    world.second.write(ONE)
+    head = commit(root)
+    world.s3.put("states/access/terraform.tfstate.tflock", b"{}")
+    there, here = world.s3.objects, read_folder(root)
+    log_in(world.second.monkeypatch, world.s3.reader)
+    found = head_plans.plans(root, base, head, date.fromisoformat(DAY), lambda _: None)
+    (row,) = found.plans
+    assert row["lost"] == ["llama.cpp-feedstock/gpu-large"] and row["hashes"]
+    assert world.s3.objects == there and read_folder(root) == here
 
 
 def test_the_lock_of_a_dead_run_is_broken_and_that_of_another_is_not(world: World) -> None:

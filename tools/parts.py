@@ -4,7 +4,7 @@
     tools         OpenTofu and its providers                   tools/build.py
     sandbox       the OpenStack packages of the sandbox        sandbox/install.py
 
-Run by setup.py under a Python that fits.
+Run by setup.py under a Python that fits. Names as arguments: these parts only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,13 +125,18 @@ def only_one(root: Path = ROOT) -> Iterator[None]:
         yield
 
 
-def main() -> int:
-    """Run the set-up; return its exit code."""
+def main(names: Sequence[str] = ()) -> int:
+    """Run the set-up, or the parts of it that are named; return its exit code."""
+    if unknown := [name for name in names if name not in commands()]:
+        say(
+            f"error[unknown-part]: There is no part {unknown[0]!r}\nhint: choose from {', '.join(commands())}"
+        )
+        return 64
     started = time.monotonic()
     end_on_sigterm()
     try:
         with only_one():
-            codes = run(commands())
+            codes = run({name: part for name, part in commands().items() if not names or name in names})
     except KeyboardInterrupt:
         say("set-up: interrupted; nothing half-made is used, `make setup` goes on from here")
         return 130
@@ -144,4 +149,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

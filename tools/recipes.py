@@ -131,6 +131,13 @@ TOOLS = {
             "github.com/nektos/act",
             "act",
         ),
+        Tool(
+            "actionlint",
+            "actionlint",
+            "github.com/rhysd/actionlint/cmd/actionlint",
+            "github.com/rhysd/actionlint",
+            "actionlint",
+        ),
         # SQLite is C. nolimit: without it the server counts builds and asks for a licence.
         Tool(
             "drone",

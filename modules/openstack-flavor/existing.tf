@@ -1,6 +1,6 @@
 # Without admin rights flavors are the donor's: they are looked up, never made.
 data "openstack_compute_flavor_v2" "existing" {
-  for_each = var.rights == "member" ? var.flavors : {}
+  for_each = { for class, flavor in var.flavors : class => flavor if var.rights == "member" && !contains(keys(var.flavor_ids), class) }
 
   name = each.value.name
 

@@ -36,3 +36,9 @@ variable "flavors" {
     error_message = "A flavor with GPUs needs `gpu_alias`, the name of an alias in Nova's [pci] configuration."
   }
 }
+
+variable "flavor_ids" {
+  description = "Ids of existing flavors by runner class, for a plan that asks no cloud; those that are not here are looked up."
+  type        = map(string)
+  default     = {}
+}

@@ -1,6 +1,6 @@
 locals {
   uploaded = { for name, image in var.images : name => image if image.file != null }
-  existing = { for name, image in var.images : name => image if image.file == null }
+  existing = { for name, image in var.images : name => image if image.file == null && !contains(keys(var.image_ids), name) }
 }
 
 resource "terraform_data" "content" {

@@ -24,3 +24,9 @@ variable "project_id" {
   type        = string
   default     = null
 }
+
+variable "image_ids" {
+  description = "Ids of existing images by the name that offers use, for a plan that asks no cloud; those that are not here are looked up."
+  type        = map(string)
+  default     = {}
+}

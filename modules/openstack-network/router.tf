@@ -1,5 +1,5 @@
 data "openstack_networking_network_v2" "external" {
-  count = var.external == null ? 0 : 1
+  count = var.external == null || var.external_id != null ? 0 : 1
 
   # An id that is not known yet holds the look-up back until there is a project to look from.
   name     = openstack_networking_network_v2.this.id == "" ? "" : var.external
@@ -12,7 +12,7 @@ resource "openstack_networking_router_v2" "this" {
   name                = var.name
   description         = var.description
   tags                = var.tags
-  external_network_id = data.openstack_networking_network_v2.external[0].id
+  external_network_id = coalesce(var.external_id, one(data.openstack_networking_network_v2.external[*].id))
 }
 
 resource "openstack_networking_router_interface_v2" "this" {

@@ -36,6 +36,12 @@ variable "external" {
   default     = null
 }
 
+variable "external_id" {
+  description = "Id of that network, for a plan that asks no cloud; without it the network is looked up."
+  type        = string
+  default     = null
+}
+
 variable "ssh_from" {
   description = "Address ranges (CIDR) that may reach the servers by SSH; nothing else comes in."
   type        = set(string)

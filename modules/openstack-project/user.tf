@@ -9,15 +9,16 @@ resource "openstack_identity_user_v3" "provisioner" {
 }
 
 data "openstack_identity_role_v3" "this" {
-  for_each = var.roles
+  for_each = { for name in var.roles : name => name if !contains(keys(var.role_ids), name) }
 
-  name = each.key
+  # An id that is not known yet holds the look-up back until there is a project: a plan that asks no cloud says the same.
+  name = openstack_identity_project_v3.this.id == "" ? "" : each.key
 }
 
 resource "openstack_identity_role_assignment_v3" "provisioner" {
-  for_each = data.openstack_identity_role_v3.this
+  for_each = var.roles
 
   user_id    = openstack_identity_user_v3.provisioner.id
   project_id = openstack_identity_project_v3.this.id
-  role_id    = each.value.id
+  role_id    = try(var.role_ids[each.key], data.openstack_identity_role_v3.this[each.key].id)
 }

@@ -3,9 +3,10 @@ locals {
 }
 
 data "openstack_identity_role_v3" "this" {
-  for_each = var.roles
+  for_each = { for name in var.roles : name => name if !contains(keys(var.role_ids), name) }
 
-  name = each.key
+  # An id that is not known yet holds the look-up back until there is a project: a plan that asks no cloud says the same.
+  name = var.project_id == "" ? "" : each.key
 }
 
 resource "openstack_identity_role_assignment_v3" "this" {
@@ -13,5 +14,5 @@ resource "openstack_identity_role_assignment_v3" "this" {
 
   user_id    = openstack_identity_user_v3.this[each.value.user].id
   project_id = var.project_id
-  role_id    = data.openstack_identity_role_v3.this[each.value.role].id
+  role_id    = try(var.role_ids[each.value.role], data.openstack_identity_role_v3.this[each.value.role].id)
 }

@@ -28,3 +28,9 @@ variable "roles" {
   type        = set(string)
   default     = ["member", "reader"]
 }
+
+variable "role_ids" {
+  description = "Ids of roles by name, for a plan that asks no cloud; those that are not here are looked up."
+  type        = map(string)
+  default     = {}
+}

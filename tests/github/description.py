@@ -73,7 +73,7 @@ class Description:
     @functools.cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], Operation]]:
         # A literal word wins over a parameter: /secrets/public-key over /secrets/{secret_name}.
-        ordered = sorted(self.operations.values(), key=lambda one: re.sub(r"\{\w+\}", "~", one.path))
+        ordered = sorted(self.operations.values(), key=lambda one: re.sub(r"\{\w+\}", "~", one.path) + "\x7f")
         return [(re.compile(_pattern(one)), one) for one in ordered]
 
     def find(self, method: str, path: str) -> tuple[Operation, dict[str, str]] | None:

@@ -387,4 +387,5 @@ def merge(call: Call) -> Answer:
     message = f"Merge pull request #{one.number}"
     made = call.state.commit(found, files, message, one.pull.base, call.viewer)
     one.state, one.pull.merged_at, one.pull.merge_sha = "closed", call.state.clock(), made.sha
+    one.pull.head_sha, one.pull.merger = head.sha, call.viewer
     return Answer(200, {"sha": made.sha, "merged": True, "message": "Pull Request successfully merged"})

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from tests.github import apps, graphql, issues, organization, repositories  # noqa: F401  their handlers enter themselves
+from tests.github import apps, graphql, issues, organization, repositories, reviews  # noqa: F401  their handlers enter themselves
 from tests.github.call import (
     DOCUMENTATION,
     HANDLERS,

@@ -16,6 +16,7 @@ from tests.github.state import (
     Installation,
     Issue,
     Repository,
+    Review,
     RunnerGroup,
     Secret,
     State,
@@ -434,7 +435,7 @@ class Shapes:
         base = self.repository_url(repository)
         url, issue_url = f"{base}/pulls/{issue.number}", f"{base}/issues/{issue.number}"
         html = f"{self.html}/{self.full_name(repository)}/pull/{issue.number}"
-        head = repository.branches.get(issue.pull.head, issue.pull.merge_sha or "")
+        head = issue.pull.head_sha or repository.branches.get(issue.pull.head, issue.pull.merge_sha or "")
         links = {
             "self": url,
             "html": html,
@@ -463,7 +464,8 @@ class Shapes:
             "body": issue.body,
             "user": self.user(issue.author),
             "labels": [],
-            **dict.fromkeys(("assignee", "milestone", "auto_merge", "merged_by")),
+            **dict.fromkeys(("assignee", "milestone", "auto_merge")),
+            "merged_by": self.user(issue.pull.merger) if issue.pull.merger is not None else None,
             "created_at": stamp(issue.created),
             "updated_at": stamp(issue.created),
             "closed_at": None if issue.state == "open" else stamp(issue.created),
@@ -482,6 +484,24 @@ class Shapes:
             ),
             "_links": {name: {"href": link} for name, link in links.items()},
             **dict.fromkeys(zero, 0),
+        }
+
+    def review(self, repository: Repository, issue: Issue, review: Review) -> JSON:
+        """A review of a pull request."""
+        pull = f"{self.repository_url(repository)}/pulls/{issue.number}"
+        html = f"{self.html}/{self.full_name(repository)}/pull/{issue.number}#pullrequestreview-{review.id}"
+        return {
+            "id": review.id,
+            "node_id": f"PRR_{review.id}",
+            "user": self.user(review.author),
+            "body": "",
+            "state": review.state,
+            "html_url": html,
+            "pull_request_url": pull,
+            "author_association": "MEMBER",
+            "_links": {"html": {"href": html}, "pull_request": {"href": pull}},
+            "submitted_at": stamp(review.submitted),
+            "commit_id": review.commit,
         }
 
     def _side(self, repository: Repository, branch: str, sha: str) -> JSON:

@@ -59,6 +59,17 @@ class Comment:
 
 
 @dataclass
+class Review:
+    """A review of a pull request: APPROVED, CHANGES_REQUESTED, COMMENTED or DISMISSED, of a commit."""
+
+    id: int
+    author: int
+    state: str
+    commit: str
+    submitted: float
+
+
+@dataclass
 class Pull:
     """The part of an issue that is a pull request."""
 
@@ -66,6 +77,10 @@ class Pull:
     base: str
     merged_at: float | None = None
     merge_sha: str | None = None
+    merger: int | None = None
+    #: The head as it was merged, where its branch is gone or was moved since.
+    head_sha: str | None = None
+    reviews: list[Review] = field(default_factory=list)
 
 
 @dataclass
@@ -398,6 +413,13 @@ class State:
         author = self.user(login) or self.add_user(login)
         made = Issue(self.number(), len(repository.issues) + 1, title, body, author.id, self.clock())
         repository.issues[made.number] = made
+        return made
+
+    def review(self, pull: Pull, login: str, state: str, commit: str) -> Review:
+        """Somebody looks at a pull request."""
+        author = self.user(login) or self.add_user(login)
+        made = Review(self.number(), author.id, state, commit, self.clock())
+        pull.reviews.append(made)
         return made
 
     # ------------------------------------------------------------------------------------------ organisation

@@ -88,6 +88,7 @@ put /repos/{owner}/{repo}/contents/{path}
 delete /repos/{owner}/{repo}/contents/{path}
 get /repos/{owner}/{repo}/commits
 get /repos/{owner}/{repo}/commits/{ref}
+get /repos/{owner}/{repo}/commits/{commit_sha}/pulls
 get /repos/{owner}/{repo}/branches/{branch}
 get /repos/{owner}/{repo}/git/blobs/{file_sha}
 get /repos/{owner}/{repo}/git/commits/{commit_sha}
@@ -100,6 +101,7 @@ delete /repos/{owner}/{repo}/git/refs/{ref}
 get /repos/{owner}/{repo}/pulls
 post /repos/{owner}/{repo}/pulls
 get /repos/{owner}/{repo}/pulls/{pull_number}
+get /repos/{owner}/{repo}/pulls/{pull_number}/reviews
 patch /repos/{owner}/{repo}/pulls/{pull_number}
 get /repos/{owner}/{repo}/pulls/{pull_number}/files
 put /repos/{owner}/{repo}/pulls/{pull_number}/merge
