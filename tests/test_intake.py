@@ -50,7 +50,7 @@ def test_a_maintainer_asks_and_gets_one_pull_request_with_grant_and_terms(world:
     answer = world.answer(issue)
     assert "**Proposed.**" in answer and f"#{pull.number}" in answer
     assert "`olga`" in answer and "`carol`" in answer and "What happens next" in answer
-    assert "@" not in answer
+    assert "@" not in answer and "modules/" not in answer
 
 
 def test_what_people_wrote_around_it_stays(world: World) -> None:
