@@ -1,4 +1,4 @@
-"""A day through the real provider: each request is commented in the morning, merged in another order, applied, covered."""
+"""A day through the real provider: commented in the morning, merged in another order, applied, covered."""
 
 from __future__ import annotations
 
