@@ -26,8 +26,9 @@ VERSION = 1
 class Record:
     """One saved plan. `refusals` are diagnostics of code too-many-deletes as (detail, hint).
 
-    `learned`: what the plan learned of its place; the apply keeps it for plans that ask nobody.
-    `mac`: over all the rest, by the stack's key, so that what is judged is what was planned. `allowed`: what a limit refuses and an allowance of `allowed_by` lets through; 0 if no limit was in the way.
+    `learned`: what the plan learned of its place; the apply keeps it for plans that ask nobody. `allowed`: what a limit
+    refuses and an allowance of `allowed_by` lets through; 0 if no limit was in the way. `mac`: over all the rest, by
+    the stack's key, so that what is judged is what was planned.
     """
 
     stack: str
