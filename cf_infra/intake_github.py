@@ -105,9 +105,7 @@ def waiting(
     repository = own_repository(settings)
     if not repository:
         detail = "Which repository's issues are meant is not known here."
-        hint = (
-            "name it as GitHub Actions does:\nGITHUB_REPOSITORY=ORGANISATION/NAME cf-infra intake --waiting"
-        )
+        hint = "name it in settings.yaml:\ngithub: {repository: ORGANISATION/NAME}"
         raise Failure(Diagnostic("usage", detail=detail, hint=hint))
     told: list[Told] = []
     faults: list[Diagnostic] = []
@@ -152,7 +150,7 @@ def place_of(text: str, settings: Settings, environ: Mapping[str, str] | None = 
         detail = f"An issue's place is OWNER/REPOSITORY#NUMBER, not {text[:100]!r}."
         hint = f"cf-infra intake {settings.organisation}/REPOSITORY#123"
         if text.isdecimal():
-            hint += "\nor name the repository in GITHUB_REPOSITORY, as GitHub Actions does"
+            hint += "\nor name the own repository in settings.yaml:\ngithub: {repository: ORGANISATION/NAME}"
         raise Failure(Diagnostic("usage", detail=detail, hint=hint))
     if found[1].lower() != settings.organisation.lower():
         detail = f"{text[:100]} is not of {settings.organisation}, for which settings.yaml is."

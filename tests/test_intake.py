@@ -410,6 +410,12 @@ def test_a_number_alone_is_of_the_repository_that_actions_name(
     monkeypatch.setenv("GITHUB_REPOSITORY", f"{ORG}/{OWN}")
     issue = world.ask()
     assert world.json("intake", str(issue.number))["issue"] == f"{ORG}/{OWN}#{issue.number}"
+    monkeypatch.delenv("GITHUB_REPOSITORY")
+    text = (world.root / "settings.yaml").read_text()
+    world.files({"settings.yaml": text.replace("github: {", f"github: {{repository: {ORG}/{OWN}, ")})
+    assert world.json("intake", str(issue.number))["issue"] == f"{ORG}/{OWN}#{issue.number}", (
+        "or the settings"
+    )
 
 
 def test_a_broken_default_branch_is_told_to_the_operator_only(world: World) -> None:
