@@ -65,20 +65,21 @@ apply-reviewed: setup-tofu ## Plan again, and apply what merged reviews cover or
 accept: setup-tofu ## Apply what waits for a second person: exactly the review DIGEST of STACK
 	@$(job) --summary $(python) tools/apply_reviewed.py "$$STACK" "$$DIGEST"
 
-daily: setup-tofu ## Rotation, expiry, canaries, audit, drift; an issue if a person must decide
+daily: setup-tofu ## Rotation, canaries, audit, drift; an issue if a person must decide
 	@$(job) --summary $(cf-infra) daily $(form)
 
 renewals: setup-python ## Ask feedstocks whose grants end soon whether they still need them
 	@$(job) --summary $(cf-infra) renewals $(form)
 
-intake: setup-python ## Turn issue ISSUE into a pull request, and answer it
-	@$(job) $(cf-infra) intake "$$ISSUE"
+intake: setup-python ## Turn issue ISSUE into a pull request, and answer it; without ISSUE, all that wait
+	@$(job) $(cf-infra) intake "$${ISSUE:---waiting}"
 
 job-files: ## In a job at GitHub: write the secrets of its environment into files
 	@$(python) tools/job_files.py
 
 # What decides has no cloud in its way: it is covered by the quick tests alone.
 core := access admin_requests answer approvals asked audit audit_cirun audit_credentials audit_github audit_lists \
+<<<<<<< HEAD
         audit_openstack audit_report capacity catalog chain changes check codeowners codes compact compile \
         credential_report credentials daily declared diagnostics difference difference_report edit edit_people explain \
         feedstock feedstock_yaml findings github_files github_parts had holders intake intake_report issue_form \
@@ -86,6 +87,14 @@ core := access admin_requests answer approvals asked audit audit_cirun audit_cre
         review_record review_report reviewed rule rules_capacity rules_credentials rules_github rules_grants \
         rules_people rules_settings rules_stacks selection side steps_grant steps_offer steps_people terminal touched \
         yaml12
+=======
+        audit_openstack audit_report capacity catalog chain changes check codeowners codes compact compile credential_report \
+        credentials daily declared diagnostics difference difference_report edit edit_people explain feedstock feedstock_yaml \
+        findings github_files github_parts had holders intake intake_report issue_form journal lastmile making model names \
+        observed orphans parse people plan reach renewals report resolve review review_record review_report reviewed rule \
+        rules_capacity rules_credentials rules_github rules_grants rules_people rules_settings rules_stacks selection side \
+        steps_grant steps_offer steps_people terminal touched yaml12
+>>>>>>> part/intake
 comma := ,
 empty :=
 space := $(empty) $(empty)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cf_infra import approvals
 from cf_infra.diagnostics import Failure
 from cf_infra.github import Github, WholePull
@@ -11,17 +13,25 @@ from cf_infra.revision import Repository
 from cf_infra.touched import Folder as Data
 from cf_infra.touched import Touched, touched
 
-
-def data_at(repository: Repository, commit: str) -> Data:
-    """The data of a commit, as far as it can be read."""
-    found = repository.read(commit)
-    return Data(parse(found.files).inventory, found.files, found.modules)
+KEPT = 4
+"""Commits whose data is kept: neighbours are asked for one after the other, and large files are not kept for all."""
 
 
-def touched_between(repository: Repository, one: str, other: str) -> Touched:
-    """What a change touches, with the names of all files that it changes."""
-    more = frozenset(repository.changed(one, other))
-    return touched(data_at(repository, one), data_at(repository, other), more)
+class Changes:
+    """What commits hold, and what lies between two of them. Raises Failure for what cannot be read."""
+
+    def __init__(self, git: Repository) -> None:
+        self.git = git
+        self.at = lru_cache(maxsize=KEPT)(self._at)
+
+    def _at(self, commit: str) -> Data:
+        """The data of a commit, as far as it can be read."""
+        found = self.git.read(commit)
+        return Data(parse(found.files).inventory, found.files, found.modules)
+
+    def between(self, one: str, other: str) -> Touched:
+        """What a change touches, with the names of all files that it changes."""
+        return touched(self.at(one), self.at(other), frozenset(self.git.changed(one, other)))
 
 
 class Approving:

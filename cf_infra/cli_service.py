@@ -17,9 +17,7 @@ NOTHING_DONE = "Nothing was changed, as --dry-run asks."
 def intake(
     issue: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[ISSUE]", help="OWNER/REPO#N, or N where GITHUB_REPOSITORY names the repository."
-        ),
+        typer.Argument(metavar="[ISSUE]", help="OWNER/REPO#N, or N in the own repository."),
     ] = None,
     waiting: Annotated[
         bool, typer.Option("--waiting", help="All open issues, and those whose grant is new.")
@@ -101,8 +99,8 @@ def daily(
 ) -> None:
     """Do what a day brings: turn what is due, try every credential, audit; one issue where a person must decide.
 
-    The issue is opened, changed and closed in the repository that GITHUB_REPOSITORY names. A day with nothing new
-    changes nothing there.
+    The issue is opened, changed and closed in the own repository (GITHUB_REPOSITORY, or settings.yaml). A day with
+    nothing new changes nothing there.
 
     \b
     Examples:

@@ -31,11 +31,6 @@ def codeowners(inventory: Inventory) -> str:
     return "\n".join(lines) + "\n"
 
 
-def owners(inventory: Inventory) -> dict[str, tuple[str, ...]]:
-    """Who must look at a change, by path; nobody where the files name nobody."""
-    return dict(_lines(inventory, approvals.of_operators(inventory)))
-
-
 def _lines(inventory: Inventory, operators: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "*", operators
     yield f"/{GRANTS}", approvals.of_grants(inventory)

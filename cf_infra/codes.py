@@ -492,7 +492,7 @@ CODES: dict[str, Code] = {
     ),
     "own-repository-unknown": _warning(
         "Own repository is not known",
-        "`daily` opens its issue in the repository that GITHUB_REPOSITORY names.",
+        "`daily` opens its issue in the own repository: GITHUB_REPOSITORY, or `github.repository` of settings.yaml.",
     ),
     # sandbox
     "sandbox": _error("Sandbox failed", "The OpenStack on this machine could not be started or used."),

@@ -116,7 +116,7 @@ def _issue(service: Desk, repository: str, day: Day, options: Options, say: Say)
     """Have the issue as it should be. Comments first, each once; the text last, for the next run goes by it."""
     if not repository:
         detail = "Which repository the issue belongs to is not known here, so none is opened or changed."
-        hint = "name it as GitHub Actions does:\nGITHUB_REPOSITORY=ORGANISATION/NAME cf-infra daily"
+        hint = "name it in settings.yaml:\ngithub: {repository: ORGANISATION/NAME}"
         if day.items:
             day.diagnostics.append(Diagnostic("own-repository-unknown", detail=detail, hint=hint))
         return Done(day, Change(Do.NOTHING))

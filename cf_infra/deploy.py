@@ -320,6 +320,7 @@ def _planned(
         allowed_by=_allowed_by(run, wish) if allowed else "",
         learned=found.learned,
     )
+    saved = record.signed(saved, run.ring.current)
     record.save(deployment, saved)
     if wish.ask:
         recording.planned(deployment, saved, run.say)
@@ -428,6 +429,8 @@ def verify(run: Run, saved: record.Record) -> None:
         and plan.plan_digest(run.deployment.plan.read_bytes(), compiled, head) != saved.plan_digest
     ):
         why = "the plan file is not the one that was saved"
+    if why is None and not record.is_signed(saved, run.ring.current):
+        why = "what stands beside the plan file is not what was saved, or the key is another one"
     if why is not None:
         raise Failure(_stale(run, why))
     if saved.refusals:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cf_infra import approvals, deploy, head_plans, keys, review_record, reviewed
-from cf_infra.approving import Approving, data_at, touched_between
+from cf_infra.approving import Approving, Changes
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import read_regular
@@ -34,6 +34,8 @@ LARGEST = 1 << 20
 """Bytes of a file with a saved comment."""
 PLACE = "GITHUB_REPOSITORY"
 """The variable of a workflow that names its repository."""
+TAKES = ("delete", "replace")
+"""Actions that take something away."""
 OF_FILES = ("list:", "cirun:")
 """Addresses of what is done beside OpenTofu because of what the files say: their own rows are judged."""
 
@@ -91,7 +93,7 @@ def record_of(
     """
     repository, number, head = place
     git = Repository(folder.root)
-    change = touched_between(git, git.parted(sides.base, sides.head) or sides.base, sides.head)
+    change = Changes(git).between(git.parted(sides.base, sides.head) or sides.base, sides.head)
     stacks = {name: (digest, list(rows)) for name, (digest, rows) in plans.items()}
     for name, touching in change.stacks.items():
         digest, known = stacks.get(name, ("", []))
@@ -106,18 +108,27 @@ def record_of(
 
 
 class Merges:
-    """The merged pull requests by commit of the default branch, each looked at once."""
+    """The merged pull requests by commit of the default branch, each looked at once.
+
+    `takes_away`: whether any of the plans that are to be applied takes away what a record shows.
+    """
 
     def __init__(
-        self, folder: Folder, git: Repository, place: str, client: Github, ring: keys.Ring, say: Say
+        self,
+        changes: Changes,
+        place: str,
+        client: Github,
+        ring: keys.Ring,
+        takes_away: Callable[[ReviewRecord], bool],
+        say: Say,
     ) -> None:
-        self._folder, self._git, self._place, self._client = folder, git, place, client
-        self._keys, self._say = ring.by_fingerprint(), say
+        self._changes, self._git, self._place, self._client = changes, changes.git, place, client
+        self._keys, self._takes_away, self._say = ring.by_fingerprint(), takes_away, say
         self._numbers: dict[str, tuple[int, ...]] = {}
         self._found: dict[int, Merged] = {}
         self._approving = Approving(client, place)
 
-    def of(self, commits: Sequence[str], takes_away: Callable[[ReviewRecord], bool]) -> list[Merged]:
+    def of(self, commits: Sequence[str]) -> list[Merged]:
         """Those by which the commits came, in their order. Raises Failure if GitHub cannot be asked."""
         by_pull: dict[int, list[str]] = {}
         for commit in commits:
@@ -125,7 +136,7 @@ class Merges:
                 by_pull.setdefault(number, []).append(commit)
         for number, its in by_pull.items():
             if number not in self._found:
-                self._found[number] = self._look(number, its, takes_away)
+                self._found[number] = self._look(number, its)
         return [self._found[number] for number in by_pull]
 
     def _of_commit(self, commit: str) -> tuple[int, ...]:
@@ -134,37 +145,35 @@ class Merges:
             self._numbers[commit] = tuple(one.number for one in found if one.merged_at is not None)
         return self._numbers[commit]
 
-    def _look(
-        self, number: int, commits: Sequence[str], takes_away: Callable[[ReviewRecord], bool]
-    ) -> Merged:
+    def _look(self, number: int, commits: Sequence[str]) -> Merged:
         name = f"{self._place}#{number}"
         self._say(f"looking at the review of {name}")
         pull = self._client.whole_pull(self._place, number)
         if pull is None or not pull.merged:
             return Merged(name, "", None, "GitHub does not know it as merged")
-        texts = self._client.own_texts(self._place, number, review_record.BEGIN)
-        found = (
-            review_record.opened(texts[0], self._keys)
-            if texts
-            else "it has no comment of ours with a record of what was reviewed"
-        )
-        if isinstance(found, str):
-            record, why = None, found
-        else:
-            record, why = found, found.other(self._place, number, pull.head.sha)
-        change = self._touched(commits)
-        before = self._git.parents(commits[0])
-        rules = data_at(self._git, before[0]).inventory if before else self._folder.inventory
-        rows = self._approving.rows(pull, change, rules, record is not None and takes_away(record))
+        record, why = self._record(number, pull.head.sha)
+        change, before = self._touched(commits), self._git.parents(commits[0])
+        rules = self._changes.at((before or commits)[0]).inventory
+        rows = self._approving.rows(pull, change, rules, record is not None and self._takes_away(record))
         merger = pull.merged_by.login if pull.merged_by is not None else None
         return Merged(name, pull.head.sha, record, why, rows, merger, grants_of(change))
+
+    def _record(self, number: int, head: str) -> tuple[ReviewRecord | None, str]:
+        """The record of our comment, and why it does not count; empty if it does."""
+        texts = self._client.own_texts(self._place, number, review_record.BEGIN)
+        if not texts:
+            return None, "it has no comment of ours with a record of what was reviewed"
+        found = review_record.opened(texts[0], self._keys)
+        if isinstance(found, str):
+            return None, found
+        return found, found.other(self._place, number, head)
 
     def _touched(self, commits: Sequence[str]) -> Touched:
         """What its commits on the default branch did: after a squash or a rebase its own are not there."""
         whole = Touched()
         for commit in commits:
             for before in self._git.parents(commit)[:1]:
-                whole = whole.joined(touched_between(self._git, before, commit))
+                whole = whole.joined(self._changes.between(before, commit))
         return whole
 
 
@@ -212,7 +221,12 @@ class Gate:
     told: list[Diagnostic] = field(default_factory=list)
     covering: dict[str, list[Merged]] = field(default_factory=dict)
     accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
-    _changes: dict[tuple[str, str], Touched] = field(default_factory=dict)
+    _touched: dict[tuple[str, str], Touched] = field(default_factory=dict)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What commits change."""
+        return Changes(self.git)
 
     @cached_property
     def git(self) -> Repository:
@@ -227,14 +241,14 @@ class Gate:
             hint = f"make one, read it, accept just that:\ncf-infra plan {strange[0]}"
             raise Failure(Diagnostic("no-plan", detail=detail, hint=hint))
         ring = review_keys(self.folder, [row.cloud for row in saved.values()])
-        merges = self._merges(ring)
+        merges = self._merges(ring, saved)
         found = {name: self._one(row, ring, merges) for name, row in sorted(saved.items())}
         wrong = [name for name, digest in self.asked.accept.items() if found[name].digest != digest]
         if wrong:
             raise Failure(*(_other_digest(found[name], self.asked.accept[name]) for name in wrong))
         return found
 
-    def _merges(self, ring: keys.Ring) -> Merges | None:
+    def _merges(self, ring: keys.Ring, saved: Mapping[str, Record]) -> Merges | None:
         if self.asked.reviews:
             return None
         settings = self.folder.inventory.settings
@@ -244,25 +258,27 @@ class Gate:
             hint = "write it into settings.yaml:\ngithub: {repository: OWNER/NAME}\n"
             hint += "or name a saved comment:\ncf-infra apply --reviewed --review FILE"
             raise Failure(Diagnostic("usage", detail=detail, hint=hint))
-        return Merges(self.folder, self.git, place, github(settings, self.say), ring, self.say)
+        taking = [(n, (a, b, c)) for n, one in saved.items() for a, b, c in one.hashes if b in TAKES]
+
+        def takes_away(record: ReviewRecord) -> bool:
+            return any(record.has(name, row) for name, row in taking)
+
+        return Merges(self.changes, place, github(settings, self.say), ring, takes_away, self.say)
 
     def _one(self, saved: Record, ring: keys.Ring, merges: Merges | None) -> Verdict:
         since, never = self._since(saved)
-        files = self._change(since, saved.head).stacks.get(saved.stack, []) if since else []
+        files = self._between(since, saved.head).stacks.get(saved.stack, []) if since else []
         rows: list[Hash] = [(a, b, c) for a, b, c in saved.hashes]
         beside = _astray(saved)
         words = {i["address"]: i["what"] for i in saved.summary["items"]}
         words |= reviewed.of_files(files)
         asked = reviewed.Asked(
-            saved.stack, saved.review_digest, rows, files, words, astray=beside, never=never
+            saved.stack, saved.review_digest, rows, files, words, beside, never=never, compiled=saved.compiled
         )
-        merged = self._merged(saved, since, rows, ring, merges) if not never else []
+        merged = self._merged(saved, since, ring, merges) if not never else []
         verdict = reviewed.judge(asked, merged)
-        if (
-            verdict.waits
-            and not never
-            and any(wait["address"] in {r[0] for r in rows} for wait in verdict.waits)
-        ):
+        planned = {row[0] for row in rows}
+        if not never and any(wait["address"] in planned for wait in verdict.waits):
             asked = replace(asked, time=self._rows(since, saved), offline=self._rows(saved.head, saved))
             verdict = reviewed.judge(asked, merged)
         self.covering[saved.stack] = [one for one in merged if one.pull in verdict.by]
@@ -271,19 +287,15 @@ class Gate:
             return replace(verdict, waits=())
         return verdict
 
-    def _change(self, since: str, until: str) -> Touched:
-        if (since, until) not in self._changes:
-            self._changes[since, until] = touched_between(self.git, since, until)
-        return self._changes[since, until]
+    def _between(self, since: str, until: str) -> Touched:
+        if (since, until) not in self._touched:
+            self._touched[since, until] = self.changes.between(since, until)
+        return self._touched[since, until]
 
-    def _merged(
-        self, saved: Record, since: str, rows: Sequence[Hash], ring: keys.Ring, merges: Merges | None
-    ) -> list[Merged]:
+    def _merged(self, saved: Record, since: str, ring: keys.Ring, merges: Merges | None) -> list[Merged]:
         if merges is None:
             return from_files(self.asked.reviews, ring)
-        taking = [row for row in rows if row[1] in ("delete", "replace")]
-        commits = self.git.line(since, saved.head)
-        return merges.of(commits, lambda record: any(record.has(saved.stack, row) for row in taking))
+        return merges.of(self.git.line(since, saved.head))
 
     def _since(self, saved: Record) -> tuple[str, str]:
         """The commit of the last whole apply; or why there is none that can be reckoned from."""

@@ -85,8 +85,15 @@ def desk(settings: Settings, say: Say) -> Desk:
 
 
 def own_repository(settings: Settings, environ: Mapping[str, str] | None = None) -> str:
-    """The name of the repository that this folder is a clone of, as GitHub Actions tells it; empty where none does."""
-    told = (os.environ if environ is None else environ).get("GITHUB_REPOSITORY", "")
+    """The name of the repository that this folder is a clone of: the workflow's own, else `github.repository`.
+
+    Empty where nobody says, or where it is not the organisation's.
+    """
+    told = (
+        (os.environ if environ is None else environ).get("GITHUB_REPOSITORY")
+        or settings.github.repository
+        or ""
+    )
     owner, _, name = told.partition("/")
     is_own = owner.lower() == settings.organisation.lower() and re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name)
     return name if is_own else ""

@@ -14,7 +14,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from cf_infra import intake, intake_report, issue_form, live, project
+from cf_infra import intake, intake_report, issue_form, live, project, touched
+from cf_infra.approvals import Need, needs
 from cf_infra.asked import Question
 from cf_infra.chain import Step
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
@@ -104,9 +105,7 @@ def waiting(
     repository = own_repository(settings)
     if not repository:
         detail = "Which repository's issues are meant is not known here."
-        hint = (
-            "name it as GitHub Actions does:\nGITHUB_REPOSITORY=ORGANISATION/NAME cf-infra intake --waiting"
-        )
+        hint = "name it in settings.yaml:\ngithub: {repository: ORGANISATION/NAME}"
         raise Failure(Diagnostic("usage", detail=detail, hint=hint))
     told: list[Told] = []
     faults: list[Diagnostic] = []
@@ -151,7 +150,7 @@ def place_of(text: str, settings: Settings, environ: Mapping[str, str] | None = 
         detail = f"An issue's place is OWNER/REPOSITORY#NUMBER, not {text[:100]!r}."
         hint = f"cf-infra intake {settings.organisation}/REPOSITORY#123"
         if text.isdecimal():
-            hint += "\nor name the repository in GITHUB_REPOSITORY, as GitHub Actions does"
+            hint += "\nor name the own repository in settings.yaml:\ngithub: {repository: ORGANISATION/NAME}"
         raise Failure(Diagnostic("usage", detail=detail, hint=hint))
     if found[1].lower() != settings.organisation.lower():
         detail = f"{text[:100]} is not of {settings.organisation}, for which settings.yaml is."
@@ -305,6 +304,7 @@ class _Request:
             self._is_ours(files, issue),
             kept,
             self._way(decision) if decision.outcome is Outcome.GRANTED else (),
+            self._needs(files, decision),
         )
         told.answer = intake_report.comment(decision, issue, inventory, around)
         if told.answer and not self.options.dry_run:
@@ -333,6 +333,18 @@ class _Request:
             self.repository, self.branch, base, decision.files, words, self.trailer
         )
         return made.pull, made.kept
+
+    def _needs(self, files: Mapping[str, bytes], decision: Decision) -> Sequence[Need]:
+        """Who must approve the change, by the rules of settings.yaml."""
+        if decision.outcome is not Outcome.PROPOSED:
+            return ()
+        before, after = (
+            touched.Folder(
+                project.from_files(self.options.root, dict(one), self.options.today).inventory, one
+            )
+            for one in (files, {**files, **decision.files})
+        )
+        return needs(before.inventory, touched.touched(before, after))
 
     def _is_ours(self, files: Mapping[str, bytes], issue: Issue) -> bool:
         read = project.from_files(self.options.root, dict(files), self.options.today)

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cf_infra.answer import fenced
+from cf_infra.approvals import Need
 from cf_infra.chain import Outcome as StepOutcome
 from cf_infra.chain import Step, listed, quote
-from cf_infra.codeowners import owners
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.intake import SUFFIX, Decision, Issue, Outcome
 from cf_infra.model import Inventory
@@ -36,7 +36,8 @@ class Around:
     """What is known beside the decision.
 
     `pull`: the number and the state of the request's pull request (None: there is none); `ours`: is the grant of this
-    very issue in grants.yaml already; `way`: the steps from the grant to a running job, as `explain --live` has them.
+    very issue in grants.yaml already; `way`: the steps from the grant to a running job, as `explain --live` has them;
+    `needs`: who must approve.
     """
 
     organisation: str
@@ -44,6 +45,7 @@ class Around:
     ours: bool = False
     kept: str = ""
     way: Sequence[tuple[str, Sequence[Step]]] = ()
+    needs: Sequence[Need] = ()
 
 
 # ----------------------------------------------------------------------------------------------- the pull request
@@ -115,7 +117,7 @@ def _told(decision: Decision, issue: Issue, inventory: Inventory, around: Around
     elif decision.outcome is Outcome.REFUSED:
         yield from _refused(decision, inventory)
     elif decision.outcome is Outcome.PROPOSED:
-        yield from _proposed(decision, issue, inventory, around)
+        yield from _proposed(decision, issue, around)
     elif decision.outcome is Outcome.WITHDRAWN:
         yield from _withdrawn(around)
 
@@ -212,13 +214,13 @@ def _refused(decision: Decision, inventory: Inventory) -> Iterator[str]:
     yield _operators(inventory, "see it here")
 
 
-def _proposed(decision: Decision, issue: Issue, inventory: Inventory, around: Around) -> Iterator[str]:
+def _proposed(decision: Decision, issue: Issue, around: Around) -> Iterator[str]:
     pull = f"#{around.pull}" if around.pull is not None else "A pull request"
     yield _verdict(decision, pull)
     yield from (("", around.kept) if around.kept else ())
     yield ""
     yield "Who must approve:"
-    yield from _approvers(decision, issue, inventory)
+    yield from _approvers(issue, around)
     yield ""
     yield from _check(decision.diagnostics)
     if decision.notes:
@@ -243,19 +245,19 @@ def _verdict(decision: Decision, pull: str) -> str:
     return f"**Proposed.** {pull} {verb} {listed(decision.keys)}{until}."
 
 
-def _approvers(decision: Decision, issue: Issue, inventory: Inventory) -> Iterator[str]:
-    """Who owns the files that change; who asks is none of them."""
-    known = owners(inventory)
-    for file in sorted(decision.files):
-        others = _without(known.get(f"/{file}", ()), issue.author.login)
+def _approvers(issue: Issue, around: Around) -> Iterator[str]:
+    """Who may say yes to what; who asks is none of them."""
+    for need in around.needs:
+        others = _without(need.by, issue.author.login)
+        many = need.needed > 1 or len(others) > 1
         who = (
-            f"one of {listed(others)}"
-            if len(others) > 1
+            f"{need.needed} of {listed(others)}"
+            if many
             else listed(others)
             if others
             else "one of the operators"
         )
-        yield f"- for {quote(file)}: {who}"
+        yield f"- for {', '.join(map(quote, need.what.split(', ')))}: {who}"
 
 
 def _without(names: Iterable[str], login: str) -> list[str]:

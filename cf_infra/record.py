@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import orjson
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.files import write
-from cf_infra.keyprovider import command_environment
+from cf_infra.keyprovider import command_environment, derive
 
 VERSION = 2
 
@@ -25,8 +26,9 @@ VERSION = 2
 class Record:
     """One saved plan. `refusals` are diagnostics of code too-many-deletes as (detail, hint).
 
-    `learned`: what the plan learned of its place; the apply keeps it for plans that ask nobody.
-    `allowed`: what a limit refuses and an allowance of `allowed_by` lets through; 0 if no limit was in the way.
+    `learned`: what the plan learned of its place; the apply keeps it for plans that ask nobody. `allowed`: what a limit
+    refuses and an allowance of `allowed_by` lets through; 0 if no limit was in the way. `mac`: over all the rest, by
+    the stack's key, so that what is judged is what was planned.
     """
 
     stack: str
@@ -53,6 +55,7 @@ class Record:
     allowed_by: str = ""
     learned: dict[str, Any] = field(default_factory=dict)
     version: int = VERSION
+    mac: str = ""
 
     @property
     def day(self) -> date:
@@ -71,6 +74,21 @@ def save(deployment: Deployment, record: Record) -> None:
         deployment.record,
         orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
     )
+
+
+def signed(record: Record, key: bytes) -> Record:
+    """The record with its signature. `key`: the stack's."""
+    return replace(record, mac=_mac(record, key))
+
+
+def is_signed(record: Record, key: bytes) -> bool:
+    """Is it as it was saved, by somebody who has the stack's key?"""
+    return hmac.compare_digest(record.mac, _mac(record, key))
+
+
+def _mac(record: Record, key: bytes) -> str:
+    said = orjson.dumps(asdict(replace(record, mac="")), option=orjson.OPT_SORT_KEYS)
+    return hmac.digest(derive(key, "cf-infra saved plan 1"), said, "sha256").hex()
 
 
 def load(build: Path, stack: str) -> Record:

@@ -65,7 +65,7 @@ class Asked:
     `rows`: what the plan does, `files`: what its files touch, `astray`: what it removes that is in no state; `words`:
     what people call an address. `time`: what the
     files that were applied last would do today; `offline`: what the plan does without asking the cloud. None: nobody
-    could tell. `never`: why nothing can be covered at all, in words.
+    could tell. `never`: why nothing can be covered at all, in words; `compiled` stands for all that the files give.
     """
 
     stack: str
@@ -77,6 +77,7 @@ class Asked:
     time: Collection[tuple[str, ...]] | None = None
     offline: Collection[tuple[str, ...]] | None = None
     never: str = ""
+    compiled: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,10 @@ CLOUD = "since the review: it comes of what is at the cloud, and not of the file
 
 def _digest(asked: Asked, files: list[Hash]) -> str:
     """The plan's review digest; where something waits that it does not count, of both."""
-    if not files:
+    if not files and not asked.never:
         return asked.review_digest
     said = [asked.review_digest, sorted([list(row) for row in files])]
+    said += [asked.compiled] if asked.never else []
     return hashlib.sha256(orjson.dumps(said)).hexdigest()
 
 

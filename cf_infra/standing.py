@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cf_infra import gate, kinds, project
-from cf_infra.approving import Approving, data_at, touched_between
+from cf_infra.approving import Approving, Changes
 from cf_infra.diagnostics import Failure
 from cf_infra.github import Github, Pull
 from cf_infra.reviewing import Reviewed, Sides
@@ -32,8 +32,8 @@ class Standing:
             whole = client.whole_pull(place, pull.number)
             if whole is None:
                 return None
-            rules = data_at(git, sides.base).inventory
-            change = touched_between(git, sides.base, sides.head)
+            changes = Changes(git)
+            rules, change = changes.at(sides.base).inventory, changes.between(sides.base, sides.head)
             return Approving(client, place).rows(whole, change, rules, takes_away=False)
         except Failure as failure:
             self.say(f"nobody can tell who approved: {failure.diagnostics[0].code}")

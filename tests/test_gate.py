@@ -15,7 +15,7 @@ import pytest
 from roots import Ran, Runner, read_folder, write_root
 from test_reviewed import entry
 
-from cf_infra import gate, project, review_record
+from cf_infra import gate, project, record, review_record
 from cf_infra.deployment import Deployment
 from cf_infra.diagnostics import Failure
 from cf_infra.gate import Asked, Gate
@@ -573,6 +573,16 @@ def test_each_pull_request_is_asked_for_once(world: World) -> None:
     world.judge(world.saved("lab", ROW_ONE), world.saved("guest", ROW_TWO))
     paths = [one.path for one in world.github.log if "/pulls/1" in one.path]
     assert len(paths) == len(set(paths)) == 2
+
+
+def test_what_is_judged_is_what_was_planned(world: World) -> None:
+    """Who takes rows out of a plan's record, so that they wait for nobody, has a plan that does not hold."""
+    key = bytes(32)
+    world.save(record.signed(world.saved("lab", ROW_ONE), key))
+    loaded = record.load(world.root / "build", "lab")
+    assert record.is_signed(loaded, key) and not record.is_signed(loaded, bytes(31) + b"x")
+    for changed in ({"hashes": []}, {"refusals": [["a", "b", "c"]]}, {"head": "f" * 40}, {"mac": ""}):
+        assert not record.is_signed(replace(loaded, **changed), key), changed  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------- the command

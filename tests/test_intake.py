@@ -50,7 +50,7 @@ def test_a_maintainer_asks_and_gets_one_pull_request_with_grant_and_terms(world:
     answer = world.answer(issue)
     assert "**Proposed.**" in answer and f"#{pull.number}" in answer
     assert "`olga`" in answer and "`carol`" in answer and "What happens next" in answer
-    assert "@" not in answer
+    assert "@" not in answer and "modules/" not in answer
 
 
 def test_what_people_wrote_around_it_stays(world: World) -> None:
@@ -267,6 +267,23 @@ def test_a_closed_issue_takes_its_pull_request_along(world: World) -> None:
     assert world.intake(issue)["outcome"] == "proposed" and len(world.pulls) == 1
 
 
+def test_another_maintainer_of_a_granted_feedstock_accepts_the_terms_alone(world: World) -> None:
+    world.intake(world.ask())
+    world.merge(world.pulls[0])
+    bob = world.github.state.add_member("bob")
+    world.numpy.collaborators[bob.id] = "write"
+    told = world.intake(world.ask(login="bob"))
+    [pull] = world.pulls
+    assert told["files"] == ["users/lab.json"] and pull.title == "Accept terms: lab"
+    assert "writes down that you accept the terms `lab`" in told["answer"]
+
+
+def test_taking_away_what_nobody_has_is_said(world: World) -> None:
+    body = "```yaml\naction: cirun\nfeedstocks: [numpy]\nresources: [gpu-large]\nrevoke: true\n```"
+    told = world.intake(world.github.state.add_issue(world.own, "alice", "t", body))
+    assert told["outcome"] == "granted" and "nothing to take away" in told["answer"] and world.pulls == []
+
+
 def test_an_issue_that_asks_for_nothing_is_left_alone(world: World) -> None:
     issue = world.github.state.add_issue(world.own, "alice", "A question", "How do I ...?")
     assert world.intake(issue)["outcome"] == "silent" and not issue.comments
@@ -393,6 +410,12 @@ def test_a_number_alone_is_of_the_repository_that_actions_name(
     monkeypatch.setenv("GITHUB_REPOSITORY", f"{ORG}/{OWN}")
     issue = world.ask()
     assert world.json("intake", str(issue.number))["issue"] == f"{ORG}/{OWN}#{issue.number}"
+    monkeypatch.delenv("GITHUB_REPOSITORY")
+    text = (world.root / "settings.yaml").read_text()
+    world.files({"settings.yaml": text.replace("github: {", f"github: {{repository: {ORG}/{OWN}, ")})
+    assert world.json("intake", str(issue.number))["issue"] == f"{ORG}/{OWN}#{issue.number}", (
+        "or the settings"
+    )
 
 
 def test_a_broken_default_branch_is_told_to_the_operator_only(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from service_world import FREE, ORG, STACK, USERS
 
 from cf_infra import edit_people, intake, intake_report, issue_form
-from cf_infra.diagnostics import Failure
+from cf_infra.chain import Outcome as StepOutcome
+from cf_infra.chain import Remedy, Step
+from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.intake import Author, Feedstock, Issue, Outcome
 from cf_infra.intake_report import Around
 from cf_infra.model import User
@@ -46,8 +49,8 @@ INVENTORY = parse(RAW).inventory
 TICK = issue_form.tick(INVENTORY, "lab")
 WORDS = ["### Feedstock", "### Machine", "### Terms", "### What fails today?", "numpy", "scipy", "gpu-large",
          "win-large: x", f"- [x] {TICK}", "```", "````yaml", "action: cirun", "feedstocks: [scipy]",
-         "resources: [cpu-large]", "<!--", "-->", "_No response_", "", "\r", "\x00", "\u202e", "@all", "#1", "revoke: true",
-         "  - feedstock: scipy", "'\"`|{}"]  # fmt: skip
+         "resources: [cpu-large]", "<!--", "-->", "_No response_", "", "\r", "\x00", "\u202e", "@all", "#1",
+         "revoke: true", "  - feedstock: scipy", "'\"`|{}"]  # fmt: skip
 PIECES = st.sampled_from(WORDS) | st.text(max_size=30)
 TEXTS = st.lists(PIECES, max_size=30).map("\n".join)
 FORMS = st.builds(
@@ -163,6 +166,46 @@ def test_the_form_has_a_box_for_each_terms_and_none_without() -> None:
     assert not any("required" in one for one in boxes["terms"]["attributes"]["options"])
     none = parse({"stacks/free.yaml": FREE.encode()}).inventory
     assert "terms" not in {one["id"] for one in yaml.safe_load(issue_form.form(none))["body"]}
+
+
+def way(*outcomes: str, fix: str = "") -> str:
+    """The answer to a granted request with these steps from the grant to a running job."""
+    names = ("access-list", "cirun", "feedstock", "labels")
+    remedies = (Remedy("merge what is open", fix, "text"),) if fix else ()
+    steps = [
+        Step(
+            name,
+            StepOutcome(outcome),
+            f"{name} says {outcome}.",
+            remedies=remedies if outcome == "no" else (),
+        )
+        for name, outcome in zip(names, outcomes, strict=True)
+    ]
+    made = replace(decided(issue("")), outcome=Outcome.GRANTED, keys=("numpy-feedstock/gpu-large",))
+    around = Around(ORG, ours=True, way=[("numpy-feedstock", steps)])
+    return intake_report.comment(made, issue(""), INVENTORY, around)
+
+
+def test_the_last_mile_says_who_has_to_do_what() -> None:
+    assert "nothing has to be done any more" in way("yes", "yes", "yes", "unknown")
+    assert "the infrastructure team brings about" in way("no", "yes", "no", "no", fix="cf-infra plan")
+    assert "cf-infra plan" not in way("no", "yes", "no", "no", fix="cf-infra plan")
+    theirs = way("yes", "yes", "no", "yes", fix="https://github.com/o/numpy-feedstock/pull/3")
+    assert "merge the pull request in the feedstock" in theirs and "/pull/3" in theirs
+    assert "the infrastructure team proposes it" in way("yes", "unknown", "yes", "no")
+    assert "not known here: whether Cirun makes runners for it" in way("yes", "unknown", "yes", "yes")
+
+
+def test_a_long_list_of_what_check_says_is_cut_and_a_closed_pull_request_is_named() -> None:
+    made = decided(issue(""))
+    many = tuple(Diagnostic("over-capacity", detail=f"`h` {number}") for number in range(30))
+    refused = replace(made, outcome=Outcome.REFUSED, diagnostics=many)
+    assert "and 20 more" in intake_report.comment(refused, issue(""), INVENTORY, Around(ORG))
+    gone = intake.withdrawn(made.wanted)
+    assert "#4 was closed with it" in intake_report.comment(gone, issue(""), INVENTORY, Around(ORG, 4))
+    assert "closed with it" not in intake_report.comment(gone, issue(""), INVENTORY, Around(ORG))
+    nobody = parse({**RAW, "settings.yaml": b"version: 1\n"}).inventory
+    assert "()" not in intake_report.comment(refused, issue(""), nobody, Around(ORG))
 
 
 # ------------------------------------------------------------------------------------------- lists of people

@@ -322,11 +322,14 @@ policies: [{id: a, repo: a-feedstock, roles: [admin]}]
 access_control: [{resource: x, policies: [a]}]
 """
 
+ASKED = "### Feedstock\n\nnumpy\n\n### Machine\n\ngpu-large\n\n### What fails today?\n\nTests need a GPU"
+
 DRIVEN: dict[str, list[str]] = {
     "check": ["check"],
     "compile": ["compile"],
     "plan": ["plan", "plan lists", "plan lab", "plan --cloud lab=sandbox", "plan nothing"],
-    "apply": ["apply lists", "apply lab", "apply nothing"],
+    "apply": ["apply lists", "apply lab", "apply nothing", "apply --reviewed --repository conda-forge/.cirun",
+              "apply lists --reviewed --review LIST", "apply --reviewed --since HEAD --accept lists=0"],
     "destroy": ["destroy lists", "destroy lab"],
     "status": ["status", "status lists --live", "status nothing", "status --keys"],
     "export access": ["export access"],
@@ -345,8 +348,7 @@ DRIVEN: dict[str, list[str]] = {
     "activate": ["activate numpy --dry-run", "activate numpy", "activate numpy --new-token"],
     "deactivate": ["deactivate numpy"],
     "audit": ["audit", "audit --only github --only cirun", "audit --only openstack"],
-    "intake": ["intake conda-forge/numpy-feedstock#1 --dry-run", "intake conda-forge/numpy-feedstock#1",
-               "intake nothing", "intake --waiting"],
+    "intake": ["intake 1 --dry-run", "intake 1", "intake conda-forge/cf-infra#9", "intake --waiting"],
     "renewals": ["renewals --dry-run", "renewals"],
     "daily": ["daily --dry-run", "daily"],
     "export issue-form": ["export issue-form"],
@@ -457,6 +459,9 @@ def bench(
     state.add_token(TOKEN, "operator", scopes=["repo", "admin:org"])
     state.add_repository("numpy-feedstock", files={"conda-forge.yml": "bot: {automerge: true}\n"})
     state.add_repository(".cirun")
+    own = state.add_repository("cf-infra", files={"grants.yaml": "version: 1\ngrants: []\n"})
+    state.add_issue(own, "operator", "Access: ", ASKED)
+    monkeypatch.setenv("GITHUB_REPOSITORY", "conda-forge/cf-infra")
     WATCH.knows("the cloud's password", PASSWORD, CLOUD)
     WATCH.knows("the master key", MASTER.hex())
     logins = {("cirun", str(number)) for number in range(220, 240)} | {("provisioner", "0")}

@@ -292,6 +292,8 @@ def test_the_digest_of_what_waits_is_of_all_of_it() -> None:
         "what is covered need not be"
     )
     assert judge(replace(asked, astray=[("orphan:1", "delete", "")]), ()).digest != "d" * 64
+    first = replace(asked, never="nothing was applied yet", compiled="1" * 64)
+    assert judge(first, ()).digest not in ("d" * 64, judge(replace(first, compiled="2" * 64), ()).digest)
 
 
 def test_what_waits_is_told_with_the_way_out() -> None:

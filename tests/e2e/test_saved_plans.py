@@ -71,6 +71,14 @@ def the_plan_file_itself(scene: Scene) -> None:
     whole = plan.read_bytes()
     plan.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
     assert "the plan file is not the one that was saved" in stale(scene)
+    plan.write_bytes(whole[: len(whole) // 2])
+    assert "the plan file is not the one that was saved" in stale(scene), "half-written"
+    plan.write_bytes(whole)
+    beside = plan.with_name("record.json")
+    saved = beside.read_text()
+    beside.write_text(saved.replace('"refusals": []', '"refusals": [["x", "y", "z"]]'))
+    assert "what stands beside the plan file is not what was saved" in stale(scene), "edited"
+    beside.write_text(saved)
     scene.plan(ELSE)
     shutil.copy(scene.root / "build" / ELSE / "plan" / "tofu.plan", plan)
     assert "the plan file is not the one that was saved" in stale(scene)

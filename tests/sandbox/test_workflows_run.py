@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import s3_standin
 import workflow_world
+from cirun_standin import CirunStandin, CirunState
 from real_tofu import tool_with_github
 from s3_standin import S3
 from workflow_world import NAME, OWNER, Ended, World
@@ -68,6 +69,7 @@ class Place:
     world: World
     github: Standin
     s3: S3
+    data: Mapping[str, bytes]
 
     @property
     def state(self) -> State:
@@ -85,7 +87,7 @@ class Place:
             return {}
         login = self.s3.reader if environment == "comment" else self.s3.operator
         given = {"CF_INFRA_STATE_LOGIN": login[0], "CF_INFRA_STATE_PASSWORD": login[1]}
-        given |= {"CF_INFRA_STATE_KEY": KEY, "GITHUB_TOKEN": BOT}
+        given |= {"CF_INFRA_STATE_KEY": KEY, "GITHUB_TOKEN": BOT, "CF_INFRA_RENEWALS_TOKEN": PEOPLE}
         return given if environment == "comment" else {**given, "CF_INFRA_GITHUB_TOKEN": PEOPLE}
 
     def pull(self, head: str, title: str = "A change", branch: str = "change") -> int:
@@ -164,7 +166,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
         world = workflow_world.made(tmp_path, data)
         world.variables["CF_INFRA_STATE_REGION"] = s3_standin.REGION
         world.environ |= {"AWS_EC2_METADATA_DISABLED": "true"}
-        made = Place(world, github, s3)
+        made = Place(world, github, s3, data)
         made.main()
         yield made
 
@@ -419,3 +421,80 @@ def test_a_person_does_the_same_without_github(place: Place) -> None:
     right = make("accept", "STACK=access", f"DIGEST={digest}")
     assert right.returncode == 0, right.stderr
     assert shown(place) == {"pytorch-cpu-feedstock"}
+
+
+# ------------------------------------------------------------------------------------- requests, renewals, the day
+
+
+FORM = """\
+### Feedstock
+
+numba
+
+### Machine
+
+gpu-large: Linux x86_64
+
+### What fails today?
+
+CUDA tests need a GPU: https://example.org/run/1
+"""
+
+
+def requested(place: Place, body: str, **more: Any) -> Ended:
+    """Somebody opens an issue."""
+    state = place.state
+    author = state.user("alice") or state.add_member("alice")
+    feedstock = state.repository(OWNER, "numba-feedstock")
+    assert feedstock is not None
+    feedstock.collaborators[author.id] = "write"
+    issue = state.add_issue(place.repository, "alice", "Access: ", body)
+    payload = {"action": "opened", "issue": {"number": issue.number, "body": body, "labels": [], **more}}
+    return place.world.run("issues", payload, "intake.yml", secrets=place.secrets("intake"))
+
+
+def test_a_request_becomes_a_pull_request_and_gets_an_answer(place: Place) -> None:
+    place.state.commit(place.repository, place.data, "as it is in git")
+    bot = place.state.user("github-actions[bot]")
+    assert bot is not None
+    place.repository.collaborators[bot.id] = "write"  # `permissions: contents: write`
+    ended = requested(place, FORM)
+    assert ended.code == 0, ended.log
+    (pull,) = [one for one in place.repository.issues.values() if one.pull]
+    assert pull.pull is not None
+    branch = place.repository.commits[place.repository.branches[pull.pull.head]]
+    assert b"numba" in branch.files["grants.yaml"]
+    (answer,) = place.comments(1)
+    assert f"#{pull.number}" in answer or f"pull/{pull.number}" in answer
+
+
+def test_an_issue_that_is_no_request_gets_no_answer(place: Place) -> None:
+    words = "$(touch pwned) `touch pwned` ${{ secrets.GITHUB_TOKEN }}"
+    unasked = requested(place, words)
+    assert unasked.code == 0 and unasked.jobs == [] and place.github.log == [], unasked.log
+    asked = requested(place, f"### Feedstock\n\n{words}", title=words)
+    assert asked.code == 0 and asked.jobs == ["answer a request"], asked.log
+    assert place.asked("POST") == [] and place.comments(2) == []
+
+
+def test_nobody_is_asked_while_nothing_ends(place: Place) -> None:
+    ended = place.scheduled("renewals.yml", "renewals")
+    assert ended.code == 0 and ended.jobs == ["ask who needs it still"], ended.log
+    assert place.asked("POST") == []
+
+
+def test_a_day_opens_one_issue_and_closes_it_when_nothing_is_left(place: Place) -> None:
+    with CirunStandin(CirunState(github=place.state)) as cirun:
+        place.world.environ["CIRUN_API_ENDPOINT"] = cirun.url
+
+        def day() -> list[str]:
+            secrets = {**place.secrets("apply"), "CIRUN_API_KEY": cirun.state.key}
+            payload = {"schedule": "23 4 * * *"}
+            ended = place.world.run("schedule", payload, "daily.yml", secrets=secrets)
+            assert ended.code == 0, ended.log
+            return [one.state for one in place.repository.issues.values() if not one.pull]
+
+        assert [day(), day()] == [["open"], ["open"]]
+        assert place.pushed().code == 0
+        cirun.state.repositories[f"{OWNER}/pytorch-cpu-feedstock"] = True
+        assert day() == ["closed"]
