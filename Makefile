@@ -80,12 +80,12 @@ job-files: ## In a job at GitHub: write the secrets of its environment into file
 # What decides has no cloud in its way: it is covered by the quick tests alone.
 core := access admin_requests answer approvals asked audit audit_cirun audit_credentials audit_github audit_lists \
         audit_openstack audit_report capacity catalog chain changes check codeowners codes compact compile \
-        credential_report credentials daily declared diagnostics difference difference_report edit edit_people explain \
-        feedstock feedstock_yaml findings github_files github_parts had holders intake intake_report issue_form \
-        journal lastmile making model names observed orphans parse people plan reach renewals report resolve review \
-        review_record review_report reviewed rule rules_capacity rules_credentials rules_github rules_grants \
-        rules_people rules_settings rules_stacks selection side steps_grant steps_offer steps_people terminal touched \
-        yaml12
+        credential_report credentials daily declared diagnostics difference difference_report drift edit edit_people \
+        explain feedstock feedstock_yaml findings github_files github_parts had holders intake intake_report \
+        issue_form journal lastmile making model names observed orphans parse people plan reach renewals report \
+        resolve review review_record review_report reviewed rule rules_capacity rules_credentials rules_github \
+        rules_grants rules_people rules_settings rules_stacks selection side steps_grant steps_offer steps_people \
+        terminal touched yaml12
 comma := ,
 empty :=
 space := $(empty) $(empty)

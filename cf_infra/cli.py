@@ -781,6 +781,38 @@ def _last_mile(console: Console, run: Any, options: Any) -> None:
     console.finish()
 
 
+# ------------------------------------------------------------------------------------------------- drift
+
+
+@app.command()
+def drift(
+    stacks: Stacks = None,
+    detailed_exitcode: Detailed = False,
+    root: Root = Path(),
+    today: Today = None,
+    cloud: Clouds = None,
+    jobs: Jobs = None,
+    form: Form = Format.TEXT,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> None:
+    """Show what somebody changed at a cloud behind our back: what an apply of the same files would undo.
+
+    Changes nothing. What is there without any of our marks, `audit` finds.
+
+    \b
+    Examples:
+      cf-infra drift
+      cf-infra drift quansight-v100 --detailed-exitcode
+    """
+    from cf_infra import commands
+
+    console = Console(form, quiet, no_color)
+    clouds = commands.pairs(cloud, "--cloud")
+    options = commands.Options(root, _day(today), stacks or (), clouds, jobs, {})
+    _show(console, commands.drifted(options, console.progress), detailed_exitcode)
+
+
 # ------------------------------------------------------------------------------------------------- audit
 
 Local = typer.Option(metavar="FILE", help="Compare this copy with grants.yaml, and ask no place.")

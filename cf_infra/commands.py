@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cf_infra import deploy, kinds, overrides, project, record, rollout, sealing, state_place, waves
-from cf_infra.deployment import Deployment, deployments, load_inventory, now
+from cf_infra import deploy, drift, kinds, overrides, project, record, rollout, sealing, state_place, waves
+from cf_infra.deployment import Deployment, begun_at, deployments, load_inventory, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.names import is_sandbox
 from cf_infra.parse import GRANTS
@@ -307,6 +307,35 @@ def _applied_text(applied: deploy.Applied) -> str:
 
 
 # ----------------------------------------------------------------------------------------------- status
+
+
+def drifted(options: Options, say: Say) -> Outcome:
+    """What was changed behind our back at the chosen stacks, or at all that were ever applied. Changes nothing."""
+    folder = replace(project.read(options.root, options.today), clock=now().date())
+    if has_errors(folder.diagnostics):
+        raise Failure(*folder.diagnostics)
+    folder, beside = state_place.looked_at(folder, say)
+    chosen = deployed(folder, options, say)
+    left = [name for name, one in chosen.items() if name not in options.names and begun_at(one) is None]
+    for name in left:
+        say(f"{name}: not applied yet")
+
+    def one(name: str) -> list[dict[str, object]]:
+        run = deploy.prepare(folder, chosen[name], waves.prefixed(say, name))
+        return [item.as_json() for item in deploy.drift_stack(run)]
+
+    names = [name for name in chosen if name not in left]
+    jobs = options.jobs or folder.inventory.settings.jobs
+    done, failed, interrupted = waves.in_parallel(names, one, jobs)
+    rows = [
+        {"stack": name, "cloud": chosen[name].cloud, "failed": name in failed, "drift": done.get(name, [])}
+        for name in names
+    ]
+    found = [*beside, *(d for ds in failed.values() for d in ds)]
+    text = "".join(drift.terminal(name, done[name]) for name in sorted(done))
+    markdown = "\n".join(drift.markdown(name, done[name]) for name in sorted(done))
+    placed, differences = project.placed(folder, found), any(done.values())
+    return Outcome(rows, text, placed, _warnings(folder), markdown, differences, interrupted)
 
 
 def status(options: Options, live: bool, say: Say) -> Outcome:

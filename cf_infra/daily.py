@@ -15,6 +15,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
+from cf_infra import drift
 from cf_infra.chain import quote
 from cf_infra.diagnostics import Diagnostic
 from cf_infra.model import Inventory
@@ -29,6 +30,7 @@ PARTS = {
     "credentials": "Credentials",
     "manual": "Credentials that only others can make anew",
     "audit": "What is there and what the files say",
+    "drift": "What was changed at a cloud behind our back",
     "reviews": "Pull requests that wait",
 }
 """The parts of a day, in their order, and their headings."""
@@ -130,6 +132,17 @@ def of_audit(found: Iterable[Mapping[str, Any]], today: date, day: Day) -> None:
         about = f"{row['kind']} {row['where']} {row['subject']}"
         what = f"{row['where']}: {row['kind']} {row['subject']}. {row['what']}"
         day.items.append(Item("audit", about, what, row["fix"] or ""))
+
+
+def of_drift(rows: Iterable[Mapping[str, Any]], day: Day) -> None:
+    """What was changed behind our back, stack by stack; see drift.py."""
+    for row in rows:
+        name = row["stack"]
+        for item in row["drift"]:
+            fix = f"look at it; to make it as the files say:\ncf-infra plan {name} && cf-infra apply {name}"
+            day.items.append(Item("drift", f"{name} {item['address']}", f"{name}: {drift.said(item)}", fix))
+        if not row["drift"] and not row["failed"]:
+            day.told.append(f"{name}: nothing was changed behind our back")
 
 
 def of_pulls(found: Iterable[tuple[str, date]], today: date, day: Day) -> None:

@@ -53,6 +53,7 @@ def run(options: Options, say: Say, connect: Any = desk) -> Done:
     daily.of_expiry(folder.inventory, options.today, day)
     _guarded("credentials", day, lambda: _credentials(options, folder, day, say))
     _guarded("audit", day, lambda: _audit(options, day, say))
+    _guarded("drift", day, lambda: _drift(options, day, say))
     try:
         with closing(connect(folder.inventory.settings, say)) as service:
             repository = own_repository(folder.inventory.settings)
@@ -95,6 +96,16 @@ def _audit(options: Options, day: Day, say: Say) -> None:
     day.diagnostics += [one for one in outcome.diagnostics if one.severity == "error"]
     daily.of_audit([one.as_json() for one in outcome.findings], options.today, day)
     day.told += [f"asked {place}: {count} requests" for place, count in outcome.asked.items()]
+
+
+def _drift(options: Options, day: Day, say: Say) -> None:
+    asked = commands.Options(options.root, options.today, (), options.clouds, None, {})
+    outcome = commands.drifted(asked, say)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    daily.of_faults("drift", outcome.diagnostics, day)
+    daily.of_drift(outcome.stacks, day)
+    day.silent |= {"drift"} if any(row["failed"] for row in outcome.stacks) else set()
 
 
 def _reviews(service: Desk, folder: Folder, repository: str, day: Day) -> None:

@@ -13,6 +13,7 @@ import orjson
 
 from cf_infra import (
     bucket,
+    drift,
     files,
     inventory,
     keys,
@@ -219,6 +220,45 @@ def plan_stack(run: Run, wish: Wish) -> Planned:
     return _planned(run, tofu, compiled, replace(found, told=told), wish, shown)
 
 
+def drift_stack(run: Run) -> list[plan.Item]:
+    """What somebody changed at the stack's place behind our back. Changes neither the place nor the state.
+
+    Raises Failure, also not-applied, and foreign-state where another place was applied to.
+    """
+    deployment, around = run.deployment, run.around
+    write_tree(deployment.build, around.compiled(), keep=KEPT)
+    tofu = run.tofu()
+    with around.connected() as connection:
+        before = begun_at(deployment)
+        if before is None:
+            raise Failure(not_applied(run.stack.name))
+        if before != around.identity(connection):
+            raise Failure(_of_another_place(run))
+        tofu.init(run.state)
+        found = around.look(connection, tofu.show_state(), destroy=False)
+    write(deployment.build / CLOUD_VALUES, _cloud_values(found))
+    run.say("comparing a plan that looks at the cloud with one that believes the state")
+    looked, believed = (_summary(run, tofu, _shown(run, tofu, refresh)) for refresh in (True, False))
+    return drift.drifted(looked, believed, found.gone)
+
+
+def _shown(run: Run, tofu: Tofu, refresh: bool) -> dict[str, Any]:
+    """A plan that nobody keeps."""
+    aside = run.deployment.plan.with_name("drift.plan")
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        tofu.plan(aside, refresh=refresh, lock=False, secrets=run.around.secrets())
+        return tofu.show_plan(aside)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def not_applied(name: str) -> Diagnostic:
+    """Nothing of a stack is there yet."""
+    detail = f"Nothing of `{name}` was ever applied."
+    return Diagnostic("not-applied", detail=detail, hint=f"cf-infra plan {name} && cf-infra apply {name}")
+
+
 def _lost(run: Run, state: Mapping[str, Any]) -> list[Diagnostic]:
     """A warning if the state is empty, and what the last run left beside it says that it should not be."""
     known = load_inventory(run.deployment.state)
@@ -262,7 +302,6 @@ def _same_cloud(run: Run, cloud_id: str) -> bool:
     before = begun_at(run.deployment) or (known.cloud_id if known is not None else None)
     if before is None or before == cloud_id:
         return before is not None
-    name = run.deployment.name
     if is_sandbox(run.deployment.cloud):
         run.say("the sandbox was made anew: what is known of the old one is forgotten")
         for path in sorted(run.deployment.state.rglob("*"), reverse=True):
@@ -270,9 +309,14 @@ def _same_cloud(run: Run, cloud_id: str) -> bool:
                 path.rmdir() if path.is_dir() else path.unlink()
         recording.forgotten(run.deployment, run.say)
         return False
+    raise Failure(_of_another_place(run))
+
+
+def _of_another_place(run: Run) -> Diagnostic:
+    name = run.deployment.name
     detail = f"The state of `{name}` was made in another place than `{run.around.where}` is now."
     hint = "look at clouds.yaml and settings.yaml; if it is really another one, destroy the stack there first"
-    raise Failure(Diagnostic("foreign-state", detail=detail, hint=hint))
+    return Diagnostic("foreign-state", detail=detail, hint=hint)
 
 
 def _planned(

@@ -94,16 +94,11 @@ def having_credentials(
                 say(f"{name}: has no credentials")
         elif kinds.is_deployed(stack) and load_inventory(deployment.state) is None:
             if must and name in named:
-                raise Failure(_not_applied(name))
+                raise Failure(deploy.not_applied(name))
             say(f"{name}: not applied yet")
         else:
             found[name] = deployment
     return found
-
-
-def _not_applied(name: str) -> Diagnostic:
-    detail = f"Nothing of `{name}` was ever applied, so it has no credentials to turn."
-    return Diagnostic("not-applied", detail=detail, hint=f"cf-infra plan {name} && cf-infra apply {name}")
 
 
 def turn(folder: Folder, deployment: Deployment, say: Say) -> Turned:

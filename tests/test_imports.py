@@ -56,6 +56,7 @@ CORE = [
     "review",
     "review_report",
     "plan",
+    "drift",
     "touched",
     "approvals",
     "codeowners",

@@ -65,6 +65,7 @@ def gives_a_machine(world: World) -> None:
     assert row["applied"] > 0 and row["waits"] == []
     assert set(world.scene.ids(STACK)) == {OLD_KEY, NEW_KEY}
     world.scene.nothing_to_do(STACK)
+    assert "nothing was changed behind our back" in world.scene.run("drift", STACK, "--detailed-exitcode").out
 
 
 def a_head_that_moves_is_not_commented(world: World) -> None:
@@ -79,6 +80,8 @@ def what_somebody_did_at_the_cloud_waits_for_a_person(world: World) -> None:
     scene = world.scene
     scene.cloud.compute.delete_server(scene.ids(STACK)[NEW_KEY])
     scene.wait("the server is gone", lambda: set(scene.ids(STACK)) == {OLD_KEY})
+    drift = scene.run("drift", STACK, "--detailed-exitcode", "--format", "json", code=2).stack(STACK)["drift"]
+    assert [(row["action"], row["grants"]) for row in drift] == [("create", [NEW_KEY])], drift
     digest = scene.plan(STACK).stack(STACK)["review_digest"]
     told = world.apply(code=1).detail("waits-for-review")
     assert "since the review: it comes of what is at the cloud" in told and digest in told
