@@ -142,22 +142,23 @@ class Merges:
         pull = self._client.whole_pull(self._place, number)
         if pull is None or not pull.merged:
             return Merged(name, "", None, "GitHub does not know it as merged")
-        texts = self._client.own_texts(self._place, number, review_record.BEGIN)
-        found = (
-            review_record.opened(texts[0], self._keys)
-            if texts
-            else "it has no comment of ours with a record of what was reviewed"
-        )
-        if isinstance(found, str):
-            record, why = None, found
-        else:
-            record, why = found, found.other(self._place, number, pull.head.sha)
+        record, why = self._record(number, pull.head.sha)
         change = self._touched(commits)
         before = self._git.parents(commits[0])
         rules = data_at(self._git, before[0]).inventory if before else self._folder.inventory
         rows = self._approving.rows(pull, change, rules, record is not None and takes_away(record))
         merger = pull.merged_by.login if pull.merged_by is not None else None
         return Merged(name, pull.head.sha, record, why, rows, merger, grants_of(change))
+
+    def _record(self, number: int, head: str) -> tuple[ReviewRecord | None, str]:
+        """What was reviewed of this head, by the first record that counts; or why none does, of the first at all."""
+        found: list[tuple[ReviewRecord | None, str]] = []
+        for text in self._client.own_texts(self._place, number, review_record.BEGIN):
+            one = review_record.opened(text, self._keys)
+            found.append((None, one) if isinstance(one, str) else (one, one.other(self._place, number, head)))
+            if not found[-1][1]:
+                return found[-1]
+        return found[0] if found else (None, "it has no comment of ours with a record of what was reviewed")
 
     def _touched(self, commits: Sequence[str]) -> Touched:
         """What its commits on the default branch did: after a squash or a rebase its own are not there."""
