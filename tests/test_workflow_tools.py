@@ -300,26 +300,59 @@ def test_a_token_that_is_missing_is_told(
     assert "error[no-token]" in capsys.readouterr().err
 
 
-def test_one_pull_request(hub: Hub, called: Path) -> None:
+def test_one_pull_request(hub: Hub, github: Standin, called: Path) -> None:
     head = hub.commit({"a": "b"})
-    hub.pull(7, head)
-    assert comment.one("7", "", hub.clone, "./command") == 0
-    assert comment.one("7", head, hub.clone, "./command") == 0
-    assert called.read_text() == f"comment 7 --plan --head {head}\n" * 2
+    number = str(opened(github, hub, head))
+    assert comment.one(number, "", hub.clone, asked(hub, github), "./command") == 0
+    assert comment.one(number, head, hub.clone, asked(hub, github), "./command") == 0
+    assert called.read_text() == f"comment {number} --plan --head {head}\n" * 2
 
 
 def test_a_head_that_moved_on_needs_no_comment(hub: Hub, called: Path) -> None:
     hub.pull(7, hub.commit({"a": "b"}))
-    assert comment.one("7", SHA, hub.clone, "./command") == 0
+    assert comment.one("7", SHA, hub.clone, {}, "./command") == 0
     assert not called.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "approved"),
+    [
+        ([("maria", "APPROVED", "head")], True),
+        ([("maria", "CHANGES_REQUESTED", "head"), ("maria", "APPROVED", "head")], True),
+        ([("maria", "APPROVED", "head"), ("maria", "COMMENTED", "head")], True),
+        ([], False),
+        ([("maria", "APPROVED", "another")], False),  # the head moved since
+        ([("maria", "APPROVED", "head"), ("maria", "CHANGES_REQUESTED", "head")], False),
+        ([("maria", "DISMISSED", "head")], False),
+        ([("reader", "APPROVED", "head")], False),  # everybody may approve, and it means nothing
+        ([("stranger", "APPROVED", "head")], False),  # their own
+        ([("a-bot", "APPROVED", "head")], False),
+    ],
+)
+def test_stack_files_are_planned_after_a_maintainer_approved_that_head(
+    words: list[tuple[str, str, str]], approved: bool, hub: Hub, github: Standin, called: Path
+) -> None:
+    head = hub.commit({"a": "b"})
+    number = opened(github, hub, head)
+    repository = github.state.repository("conda-forge", "access")
+    assert repository is not None and repository.issues[number].pull is not None
+    for login in ("maria", "stranger", "a-bot"):
+        user = github.state.user(login) or github.state.add_user(login, "Bot" if login == "a-bot" else "User")
+        repository.collaborators[user.id] = "write"
+    for login, state, commit in words:
+        pull = repository.issues[number].pull
+        assert pull is not None
+        github.state.review(pull, login, state, head if commit == "head" else SHA)
+    assert comment.one(str(number), head, hub.clone, asked(hub, github), "./command") == 0
+    assert ("--stacks-approved" in called.read_text()) is approved
 
 
 @pytest.mark.parametrize("number", ["", "0", "-1", "7;id", "$(id)", "x/y#7", "1" * 10, "\u0667"])
 def test_what_is_no_number_is_refused(number: str, hub: Hub, called: Path) -> None:
     with pytest.raises(SetupError):
-        comment.one(number, "", hub.clone, "./command")
+        comment.one(number, "", hub.clone, {}, "./command")
     with pytest.raises(SetupError):
-        comment.one("7", f"{number}x", hub.clone, "./command")
+        comment.one("7", f"{number}x", hub.clone, {}, "./command")
     assert not called.exists()
 
 
