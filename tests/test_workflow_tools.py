@@ -26,11 +26,12 @@ SHA = "1" * 40
 # ------------------------------------------------------------------------------------------------- tools/job.py
 
 
-def stepped(*arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def stepped(
+    *arguments: str, environ: Mapping[str, str], cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools" / "job.py"), *arguments]
-    return subprocess.run(
-        command, env={"PATH": os.environ["PATH"], **environ}, capture_output=True, text=True
-    )
+    environ = {"PATH": os.environ["PATH"], **environ}
+    return subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True)
 
 
 HOSTILE = "printf '::set-output name=waiting::mine\\n::add-mask::a\\n'; exit 3"
@@ -72,6 +73,25 @@ def test_without_summary_nothing_is_kept_and_a_signal_is_an_exit_code(tmp_path: 
     environ = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
     assert stepped("sh", "-c", "echo told; kill -9 $$", environ=environ).returncode == 137
     assert not summary.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "environ", "code"),
+    [
+        ("{kind: s3, bucket: b-u-c, region: r}", {"GITHUB_ACTIONS": "true"}, 0),
+        ("{kind: local}", {}, 0),  # a person's own machine
+        ("{kind: local}", {"GITHUB_ACTIONS": "true"}, 1),
+    ],
+)
+def test_no_job_applies_to_states_that_go_with_its_machine(
+    state: str, environ: dict[str, str], code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "settings.yaml").write_text(f"version: 1\nstate: {state}\n")
+    ran = stepped("--kept", "--summary", "echo", "applied", environ=environ, cwd=tmp_path)
+    assert ran.returncode == code
+    assert ("applied" in ran.stdout) is not bool(code) and ("error[state-not-kept]" in ran.stderr) is bool(
+        code
+    )
 
 
 @pytest.mark.parametrize("environ", [{}, {"GITHUB_ACTIONS": "true"}])
