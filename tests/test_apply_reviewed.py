@@ -10,7 +10,7 @@ import pytest
 
 from tools import apply_reviewed
 
-DIGEST = "ab" * 32
+DIGEST = "d1" * 32
 WAITING = {
     "address": "a",
     "action": "create",
