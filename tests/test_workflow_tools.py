@@ -234,6 +234,23 @@ def test_what_cannot_be_had_is_told(hub: Hub, monkeypatch: pytest.MonkeyPatch, l
     assert raised.value.code == "not-fetched" and "pull request 7" in str(raised.value)
 
 
+def test_git_gets_none_of_our_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "git"
+    program.write_text("#!/bin/sh\nenv\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    secrets = {
+        "GITHUB_TOKEN": "of-a-job",
+        "AWS_SECRET_ACCESS_KEY": "of-the-bucket",
+        "CIRUN_API_KEY": "of-cirun",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    said = fetch.git("fetch", root=tmp_path).stdout
+    assert "GIT_TERMINAL_PROMPT=0" in said and "PATH=" in said
+    assert not [name for name, value in secrets.items() if name in said or value in said]
+
+
 def test_a_git_that_does_not_end_is_ended(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "SECONDS", 0.001)
     with pytest.raises(SetupError):
