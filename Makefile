@@ -50,8 +50,8 @@ demo: setup ## Grant, apply and revoke real servers in the sandbox on this machi
 # from the environment, where make puts those of its command line: the shell sees each as one word, whatever is in it.
 
 check-pull: setup-python ## Check commit HEAD beside BASE, and show what it changes: no login; nothing of it is run
-	@$(python) tools/fetch.py "$$BASE" "$$HEAD"
-	@$(job) --summary $(cf-infra) diff "$$(git merge-base "$$BASE" "$$HEAD" || echo "$$BASE")" "$$HEAD" $(form)
+	@base="$${BASE:-origin/main}"; head="$${HEAD:-HEAD}"; $(python) tools/fetch.py "$$base" "$$head" && \
+	    $(job) --summary $(cf-infra) diff "$$(git merge-base "$$base" "$$head" || echo "$$base")" "$$head" $(form)
 
 comment: setup-tofu ## Comment on pull request PULL, or on those whose head is HEAD_SHA
 	@$(job) $(python) tools/comment.py "$${PULL:---head}" "$$HEAD_SHA"
@@ -60,13 +60,13 @@ comment-waiting: setup-tofu ## Comment on every open pull request whose head has
 	@$(job) $(python) tools/comment.py --waiting
 
 apply-reviewed: setup-tofu ## Plan again, and apply what merged reviews cover or time alone did (SINCE=COMMIT at first)
-	@$(job) --summary $(python) tools/apply_reviewed.py
+	@$(job) --kept --summary $(python) tools/apply_reviewed.py
 
 accept: setup-tofu ## Apply what waits for a second person: exactly the review DIGEST of STACK
-	@$(job) --summary $(python) tools/apply_reviewed.py "$$STACK" "$$DIGEST"
+	@$(job) --kept --summary $(python) tools/apply_reviewed.py "$$STACK" "$$DIGEST"
 
 daily: setup-tofu ## Rotation, canaries, audit, drift; an issue if a person must decide
-	@$(job) --summary $(cf-infra) daily $(form)
+	@$(job) --kept --summary $(cf-infra) daily $(form)
 
 renewals: setup-python ## Ask feedstocks whose grants end soon whether they still need them
 	@$(job) --summary $(cf-infra) renewals $(form)
@@ -75,7 +75,7 @@ intake: setup-python ## Turn issue ISSUE into a pull request, and answer it; wit
 	@$(job) $(cf-infra) intake "$${ISSUE:---waiting}"
 
 job-files: ## In a job at GitHub: write the secrets of its environment into files
-	@$(python) tools/job_files.py
+	@$(PYTHON) tools/job_files.py
 
 # What decides has no cloud in its way: it is covered by the quick tests alone.
 core := access admin_requests answer approvals asked audit audit_cirun audit_credentials audit_github audit_lists \

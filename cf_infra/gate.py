@@ -159,14 +159,14 @@ class Merges:
         return Merged(name, pull.head.sha, record, why, rows, merger, grants_of(change))
 
     def _record(self, number: int, head: str) -> tuple[ReviewRecord | None, str]:
-        """The record of our comment, and why it does not count; empty if it does."""
-        texts = self._client.own_texts(self._place, number, review_record.BEGIN)
-        if not texts:
-            return None, "it has no comment of ours with a record of what was reviewed"
-        found = review_record.opened(texts[0], self._keys)
-        if isinstance(found, str):
-            return None, found
-        return found, found.other(self._place, number, head)
+        """What was reviewed of this head, by the first record that counts; or why none does, of the first at all."""
+        found: list[tuple[ReviewRecord | None, str]] = []
+        for text in self._client.own_texts(self._place, number, review_record.BEGIN):
+            one = review_record.opened(text, self._keys)
+            found.append((None, one) if isinstance(one, str) else (one, one.other(self._place, number, head)))
+            if not found[-1][1]:
+                return found[-1]
+        return found[0] if found else (None, "it has no comment of ours with a record of what was reviewed")
 
     def _touched(self, commits: Sequence[str]) -> Touched:
         """What its commits on the default branch did: after a squash or a rebase its own are not there."""

@@ -26,11 +26,12 @@ SHA = "1" * 40
 # ------------------------------------------------------------------------------------------------- tools/job.py
 
 
-def stepped(*arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def stepped(
+    *arguments: str, environ: Mapping[str, str], cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools" / "job.py"), *arguments]
-    return subprocess.run(
-        command, env={"PATH": os.environ["PATH"], **environ}, capture_output=True, text=True
-    )
+    environ = {"PATH": os.environ["PATH"], **environ}
+    return subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True)
 
 
 HOSTILE = "printf '::set-output name=waiting::mine\\n::add-mask::a\\n'; exit 3"
@@ -72,6 +73,25 @@ def test_without_summary_nothing_is_kept_and_a_signal_is_an_exit_code(tmp_path: 
     environ = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
     assert stepped("sh", "-c", "echo told; kill -9 $$", environ=environ).returncode == 137
     assert not summary.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "environ", "code"),
+    [
+        ("{kind: s3, bucket: b-u-c, region: r}", {"GITHUB_ACTIONS": "true"}, 0),
+        ("{kind: local}", {}, 0),  # a person's own machine
+        ("{kind: local}", {"GITHUB_ACTIONS": "true"}, 1),
+    ],
+)
+def test_no_job_applies_to_states_that_go_with_its_machine(
+    state: str, environ: dict[str, str], code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "settings.yaml").write_text(f"version: 1\nstate: {state}\n")
+    ran = stepped("--kept", "--summary", "echo", "applied", environ=environ, cwd=tmp_path)
+    assert ran.returncode == code
+    assert ("applied" in ran.stdout) is not bool(code) and ("error[state-not-kept]" in ran.stderr) is bool(
+        code
+    )
 
 
 @pytest.mark.parametrize("environ", [{}, {"GITHUB_ACTIONS": "true"}])
@@ -214,6 +234,23 @@ def test_what_cannot_be_had_is_told(hub: Hub, monkeypatch: pytest.MonkeyPatch, l
     assert raised.value.code == "not-fetched" and "pull request 7" in str(raised.value)
 
 
+def test_git_gets_none_of_our_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "git"
+    program.write_text("#!/bin/sh\nenv\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    secrets = {
+        "GITHUB_TOKEN": "of-a-job",
+        "AWS_SECRET_ACCESS_KEY": "of-the-bucket",
+        "CIRUN_API_KEY": "of-cirun",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    said = fetch.git("fetch", root=tmp_path).stdout
+    assert "GIT_TERMINAL_PROMPT=0" in said and "PATH=" in said
+    assert not [name for name, value in secrets.items() if name in said or value in said]
+
+
 def test_a_git_that_does_not_end_is_ended(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "SECONDS", 0.001)
     with pytest.raises(SetupError):
@@ -300,26 +337,59 @@ def test_a_token_that_is_missing_is_told(
     assert "error[no-token]" in capsys.readouterr().err
 
 
-def test_one_pull_request(hub: Hub, called: Path) -> None:
+def test_one_pull_request(hub: Hub, github: Standin, called: Path) -> None:
     head = hub.commit({"a": "b"})
-    hub.pull(7, head)
-    assert comment.one("7", "", hub.clone, "./command") == 0
-    assert comment.one("7", head, hub.clone, "./command") == 0
-    assert called.read_text() == f"comment 7 --plan --head {head}\n" * 2
+    number = str(opened(github, hub, head))
+    assert comment.one(number, "", hub.clone, asked(hub, github), "./command") == 0
+    assert comment.one(number, head, hub.clone, asked(hub, github), "./command") == 0
+    assert called.read_text() == f"comment {number} --plan --head {head}\n" * 2
 
 
 def test_a_head_that_moved_on_needs_no_comment(hub: Hub, called: Path) -> None:
     hub.pull(7, hub.commit({"a": "b"}))
-    assert comment.one("7", SHA, hub.clone, "./command") == 0
+    assert comment.one("7", SHA, hub.clone, {}, "./command") == 0
     assert not called.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "approved"),
+    [
+        ([("maria", "APPROVED", "head")], True),
+        ([("maria", "CHANGES_REQUESTED", "head"), ("maria", "APPROVED", "head")], True),
+        ([("maria", "APPROVED", "head"), ("maria", "COMMENTED", "head")], True),
+        ([], False),
+        ([("maria", "APPROVED", "another")], False),  # the head moved since
+        ([("maria", "APPROVED", "head"), ("maria", "CHANGES_REQUESTED", "head")], False),
+        ([("maria", "DISMISSED", "head")], False),
+        ([("reader", "APPROVED", "head")], False),  # everybody may approve, and it means nothing
+        ([("stranger", "APPROVED", "head")], False),  # their own
+        ([("a-bot", "APPROVED", "head")], False),
+    ],
+)
+def test_stack_files_are_planned_after_a_maintainer_approved_that_head(
+    words: list[tuple[str, str, str]], approved: bool, hub: Hub, github: Standin, called: Path
+) -> None:
+    head = hub.commit({"a": "b"})
+    number = opened(github, hub, head)
+    repository = github.state.repository("conda-forge", "access")
+    assert repository is not None and repository.issues[number].pull is not None
+    for login in ("maria", "stranger", "a-bot"):
+        user = github.state.user(login) or github.state.add_user(login, "Bot" if login == "a-bot" else "User")
+        repository.collaborators[user.id] = "write"
+    for login, state, commit in words:
+        pull = repository.issues[number].pull
+        assert pull is not None
+        github.state.review(pull, login, state, head if commit == "head" else SHA)
+    assert comment.one(str(number), head, hub.clone, asked(hub, github), "./command") == 0
+    assert ("--stacks-approved" in called.read_text()) is approved
 
 
 @pytest.mark.parametrize("number", ["", "0", "-1", "7;id", "$(id)", "x/y#7", "1" * 10, "\u0667"])
 def test_what_is_no_number_is_refused(number: str, hub: Hub, called: Path) -> None:
     with pytest.raises(SetupError):
-        comment.one(number, "", hub.clone, "./command")
+        comment.one(number, "", hub.clone, {}, "./command")
     with pytest.raises(SetupError):
-        comment.one("7", f"{number}x", hub.clone, "./command")
+        comment.one("7", f"{number}x", hub.clone, {}, "./command")
     assert not called.exists()
 
 

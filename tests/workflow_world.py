@@ -2,7 +2,7 @@
 
 The workflows, the Makefile and the tools are the project's own; remote actions are doubles that do with plain git what
 the real ones do (checkout), or nothing (Go, caches, a login at AWS). What set-up would install is there already: PYTHON
-is `true`, and `.venv` leads to the one that runs the tests.
+passes it over, and `.venv` leads to the one that runs the tests.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ OWNER, NAME = "conda-forge", "access"
 REPOSITORY = f"{OWNER}/{NAME}"
 ADDRESS = f"https://github.com/{REPOSITORY}"
 USES = re.compile(r"^([\w.-]+/[\w.-]+)((?:/[\w.-]+)*)@([0-9a-f]{40})$")
+PYTHON = """\
+#!/bin/sh
+case $1 in tools/setup.py) exit 0 ;; *) exec {python} "$@" ;; esac
+"""
 CHECKOUT = """
 test "$PERSIST" = false
 git init -q -b main .
@@ -83,6 +87,9 @@ class World:
         self.git("config", "uploadpack.allowAnySHA1InWant", "true", cwd=self.bare)
         self.git("init", "-q", "-b", "main", str(self.work), cwd=self.folder)
         self._doubles()
+        python = self.folder / "python"
+        python.write_text(PYTHON.format(python=sys.executable))
+        python.chmod(0o755)
 
     def git(self, *words: str, cwd: Path | None = None) -> str:
         """Run git as a person does; return what it printed."""
@@ -211,7 +218,7 @@ class World:
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": f"url.file://{self.bare}.insteadOf",
             "GIT_CONFIG_VALUE_0": ADDRESS,
-            "PYTHON": "true",
+            "PYTHON": str(self.folder / "python"),
             "GITHUB_REPOSITORY": REPOSITORY,
         }
 

@@ -16,7 +16,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,11 +31,12 @@ from tools import fetch
 from tools.talk import SetupError, say
 
 COMMAND = str(ROOT / ".venv" / "bin" / "cf-infra")
+MAINTAINERS = ("write", "maintain", "admin")
 FULL_HASH = "[0-9a-f]{40}([0-9a-f]{24})?"
 _REPOSITORY = re.compile(r"(?:^|[/:])([A-Za-z0-9-]{1,50})/([A-Za-z0-9._-]{1,120}?)(?:\.git)?/?$")
 
 
-def one(number: str, head: str, root: Path, command: str = COMMAND) -> int:
+def one(number: str, head: str, root: Path, environ: Mapping[str, str], command: str = COMMAND) -> int:
     """Comment on one pull request; return the exit code. Raise SetupError for what cannot be meant, or had."""
     if not re.fullmatch("[1-9][0-9]{0,8}", number):
         raise _bad(f"`{printable(number)}` is no number of a pull request.")
@@ -46,7 +48,8 @@ def one(number: str, head: str, root: Path, command: str = COMMAND) -> int:
             f"pull request {number}: its head is {now[:12]} by now, and {head[:12]} needs no comment any more"
         )
         return 0
-    return _run([command, "comment", number, "--plan", "--head", now], root)
+    approved = ["--stacks-approved"] if is_approved(int(number), now, root, environ) else []
+    return _run([command, "comment", number, "--plan", *approved, "--head", now], root)
 
 
 def by_head(head: str, root: Path, environ: Mapping[str, str], command: str = COMMAND) -> int:
@@ -54,7 +57,7 @@ def by_head(head: str, root: Path, environ: Mapping[str, str], command: str = CO
     found = sorted(pull.number for pull in open_pulls(root, environ) if pull.head.sha == head)
     if not found:
         say(f"no open pull request has {printable(head[:12])} as its head: closed, or moved on")
-    return max([one(str(number), head, root, command) for number in found], default=0)
+    return max([one(str(number), head, root, environ, command) for number in found], default=0)
 
 
 def waiting(root: Path, environ: Mapping[str, str], command: str = COMMAND) -> int:
@@ -71,12 +74,39 @@ def waiting(root: Path, environ: Mapping[str, str], command: str = COMMAND) -> i
 
 def open_pulls(root: Path, environ: Mapping[str, str]) -> list[Pull]:
     """The open pull requests into the default branch, from GitHub itself. Raise Failure or SetupError."""
+    with at_github(root, environ) as (github, name):
+        here = github.repository(name)
+        return github.open_pulls(name, here.default_branch) if here else []
+
+
+def is_approved(number: int, head: str, root: Path, environ: Mapping[str, str]) -> bool:
+    """Tell whether somebody who may write to the repository approved just this head, and not their own.
+
+    Of each person the last word counts, and a comment is none. Raise Failure or SetupError.
+    """
+    with at_github(root, environ) as (github, name):
+        place = f"{github.organisation}/{name}"
+        pull = github.whole_pull(place, number)
+        last = {
+            one.user.login: one
+            for one in github.reviews(place, number)
+            if one.user and one.user.type == "User" and one.state != "COMMENTED"
+        }
+        return any(
+            one.state == "APPROVED" and one.commit_id == head and github.role(name, login) in MAINTAINERS
+            for login, one in last.items()
+            if pull and pull.user and login != pull.user.login
+        )
+
+
+@contextmanager
+def at_github(root: Path, environ: Mapping[str, str]) -> Iterator[tuple[Github, str]]:
+    """Yield GitHub as the settings of this clone say, and the repository's name. Raise Failure or SetupError."""
     owner, name = repository(root, environ)
     settings = parse(read_root(root)).inventory.settings
     github = Github(settings.github.api, owner, token_of(settings, environ), say=say)
     try:
-        here = github.repository(name)
-        return github.open_pulls(name, here.default_branch) if here else []
+        yield github, name
     finally:
         github.close()
 
@@ -107,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
         if words[:1] == ["--head"] and len(words) == 2:
             return by_head(words[1], Path(), os.environ)
         if len(words) in (1, 2):
-            return one(words[0], "".join(words[1:]), Path())
+            return one(words[0], "".join(words[1:]), Path(), os.environ)
         raise _bad("No pull request is named, and no head.")
     except SetupError as error:
         say(str(error))

@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
+from cf_infra.keyprovider import command_environment
 from tools.talk import SetupError, say
 
 #: Bytes of one pack: what may be read of a revision is 100 MB, and packs are compressed.
@@ -33,8 +34,10 @@ _FETCH = (
 
 
 def git(*words: str, root: Path) -> subprocess.CompletedProcess[str]:
-    """Run git without prompts. Raise SetupError if it does not end in time."""
-    environ = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C"}
+    """Run git without prompts and without our tokens. Raise SetupError if it does not end in time."""
+    own = {name: value for name, value in os.environ.items() if name.startswith("GIT_")}
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C"}
+    environ = {**command_environment(os.environ), **own, **quiet}
     # `ulimit -f` counts in blocks of 512 bytes; what a hostile head makes larger ends with SIGXFSZ.
     limited = ["sh", "-c", f'ulimit -f {LARGEST // 512}; exec "$@"', "sh", *_GIT, *words]
     try:

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Run a command as a step of a job at GitHub; anywhere else, just run it.
 
-    tools/job.py [--summary] COMMAND [ARGUMENT...]
+    tools/job.py [--kept] [--summary] COMMAND [ARGUMENT...]
 
 GitHub's runner obeys lines of a step's output that look like commands (`::set-output ...`, `##[...]`), and what we
 print holds words of strangers, wrapped wherever a line is full. So the runner is told to obey nothing until a word
 that nobody can guess and that never comes: it holds for the rest of the step
 (https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands, "Stopping and starting workflow
-commands"). With --summary, what the command prints on stdout is the job's summary, too.
+commands"). With --summary, what the command prints on stdout is the job's summary, too. With --kept a
+job ends at once if its states would be gone with its machine.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a file, only this folder would be searched
 
-from tools.talk import from_os_error, say
+from tools.talk import SetupError, from_os_error, say
 
 #: Bytes that GitHub takes as the summary of one step (1 MiB), less what says that it was cut.
 LONGEST_SUMMARY = 1_048_576 - 200
@@ -60,17 +61,38 @@ def _say(text: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def keeps(root: Path) -> None:
+    """Raise SetupError if the states would stay on this machine."""
+    from cf_infra.files import read_root  # only this needs what set-up installs
+    from cf_infra.model import StateKind
+    from cf_infra.parse import parse
+
+    if parse(read_root(root)).inventory.settings.state.kind is StateKind.LOCAL:
+        raise SetupError(
+            "state-not-kept",
+            "The states would be lost",
+            "settings.yaml keeps the states on the machine that applies, and a machine of GitHub's is gone after\n"
+            "the job: the next one would make everything once more.",
+            "have the states in a bucket: docs/state.md",
+        )
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run what the arguments say; return the exit code."""
-    summary = arguments[:1] == ["--summary"]
-    command = list(arguments[summary:])
+    command = list(arguments)
+    kept, summary = (bool(command[:1] == [name] and command.pop(0)) for name in ("--kept", "--summary"))
     if not command:
         sys.stderr.write(f"usage: {(__doc__ or '').splitlines()[2].strip()}\n")
         return 64
     try:
         if not at_github(os.environ):
             os.execvp(command[0], command)  # noqa: S606
+        if kept:
+            keeps(Path())
         return run(command, os.environ, summary=summary)
+    except SetupError as error:
+        say(str(error))
+        return 1
     except OSError as error:
         say(str(from_os_error(error)))
         return 1

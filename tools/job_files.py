@@ -5,7 +5,8 @@
     CF_INFRA_CLOUDS      text of a clouds.yaml   ~/.config/openstack/clouds.yaml
 
 So they are in the environment of this one step and of no other program. A file that is there is never written over.
-People have these files, and need none of it.
+People have these files, and need none of it. Standard library only: set-up, which runs other people's programs, comes
+after it, in another step.
 """
 
 from __future__ import annotations

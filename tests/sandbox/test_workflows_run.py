@@ -151,11 +151,12 @@ def place(tmp_path: Path) -> Iterator[Place]:
     state.add_token(PEOPLE, "operator", scopes=["repo", "admin:org", "workflow"])
     state.add_user("github-actions[bot]", "Bot")
     state.add_token(BOT, "github-actions[bot]", scopes=["repo"])
-    for name in (NAME, ".cirun", "pytorch-cpu-feedstock", "numba-feedstock"):
+    for name in (NAME, ".cirun", "pytorch-cpu-feedstock", "numba-feedstock", "scipy-feedstock"):
         state.add_repository(name)
     with Standin(state) as github, s3_standin.serving() as s3:
         settings = (
-            f"version: 1\norganisation: {OWNER}\naccess_delivery: direct\ngithub: {{api: '{github.url}'}}\n"
+            f"version: 1\norganisation: {OWNER}\naccess_delivery: direct\noperators: [operator]\n"
+            f"github: {{api: '{github.url}'}}\n"
         )
         data = {
             "settings.yaml": settings.encode() + s3.settings(),
@@ -329,7 +330,8 @@ def test_each_step_has_just_the_secrets_that_it_needs(place: Place, tmp_path: Pa
     """Set-up, which begins each target, writes its environment down."""
     noted = tmp_path / "noted"
     probe = tmp_path / "probe"
-    probe.write_text(f"#!/bin/sh\nenv >> {noted}\n")
+    python = place.world.folder / "python"
+    probe.write_text(f'#!/bin/sh\ncase $1 in tools/setup.py) env >> {noted} ;; esac\nexec {python} "$@"\n')
     probe.chmod(0o755)
     place.world.environ["PYTHON"] = str(probe)
     head = fork(place, GIVEN)
@@ -376,6 +378,43 @@ def test_what_nobody_reviewed_waits_and_is_applied_as_it_was_accepted(place: Pla
     again = place.pushed()  # another push changes nothing, and nobody is asked
     assert again.code == 0 and again.jobs == ["apply what was reviewed"], again.log
     assert KEY not in ended.log + again.log
+
+
+def merged(place: Place, number: int, files: Mapping[str, bytes | None]) -> None:
+    """The operator approves the newest head and merges it as one commit."""
+    issue = place.repository.issues[number]
+    operator = place.state.user("operator")
+    assert issue.pull is not None and operator is not None and issue.pull.head_sha is not None
+    place.state.review(issue.pull, "operator", "APPROVED", issue.pull.head_sha)
+    place.world.commit(files, f"A change (#{number})")
+    issue.pull.merge_sha = place.main()
+    issue.pull.merged_at, issue.pull.merger, issue.state = place.state.clock(), operator.id, "closed"
+
+
+def test_from_a_fork_to_the_machine_without_a_second_person(place: Place) -> None:
+    """The whole way: check, comment, review, merge, apply of exactly that, and a receipt for what is gone."""
+    assert place.pushed().code == 0
+    files = {"grants.yaml": grants("numba")}
+    head = fork(place, files)
+    number = place.pull(head)
+    assert place.check(number, head).code == 0
+    assert place.ended(head).code == 0
+    merged(place, number, files)
+    ended = place.pushed()
+    assert ended.code == 0 and ended.jobs == ["apply what was reviewed"], ended.log
+    assert shown(place) == {"numba-feedstock"}
+    assert "- `pytorch-cpu-feedstock/gpu-large` is gone from:" in ended.log
+
+
+def test_what_was_changed_after_its_review_waits(place: Place) -> None:
+    assert place.pushed().code == 0
+    head = fork(place, GIVEN)
+    number = place.pull(head)
+    assert place.ended(head).code == 0
+    merged(place, number, {"grants.yaml": grants("pytorch-cpu", "numba", "scipy")})
+    ended = place.pushed()
+    assert ended.code == 0 and len(ended.jobs) == 2 and ended.jobs[1].startswith("danger: access "), ended.log
+    assert "waits for a second person" in ended.log and "scipy-feedstock" in ended.log
 
 
 def test_a_queued_run_works_on_the_newest_commit(place: Place) -> None:
