@@ -31,6 +31,8 @@ def test_a_sample_is_current(name: str) -> None:
 
 def test_the_samples_say_what_will_happen() -> None:
     gives, takes, faulty = (samples.comment(name) for name in ("gives", "takes", "faulty"))
-    assert gives.startswith("### Gives 2 feedstocks a GPU until 2027-01-10, destroys nothing, +0.00 USD a month.\n")
+    assert gives.startswith(
+        "### Gives 2 feedstocks a GPU until 2027-01-10, destroys nothing, +0.00 USD a month.\n"
+    )
     assert "DESTROYS 4 things" in takes.splitlines()[0] and "OVER 1 BUDGET" in takes.splitlines()[0]
     assert faulty.startswith("### Cannot be applied: the files have 2 errors.\n") and "do you mean" in faulty
