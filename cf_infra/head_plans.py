@@ -8,7 +8,7 @@ a folder of its own, which is gone afterwards: nothing is written where states, 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -35,7 +35,7 @@ from cf_infra.deployment import Deployment, now
 from cf_infra.diagnostics import Diagnostic, Failure, has_errors
 from cf_infra.files import write_tree
 from cf_infra.kinds import Say
-from cf_infra.model import State
+from cf_infra.model import Inventory, Stack, State
 from cf_infra.parse import GRANTS, OVERRIDES
 from cf_infra.process import Interrupted
 from cf_infra.project import Folder
@@ -90,7 +90,11 @@ def plans(
         found = _Planning(Path(place), before, after, today, say, clouds or {})
         told += found.prepare(one)
         changed = set() if stacks_approved else _changed(one, other)
-        return found.run(one, other, changed, told)
+        whole = (
+            project.from_files(root, comparing.mixed(one, other, _with_stacks), today) if changed else after
+        )
+        waiting = [_waits(name, [before.inventory, whole.inventory]) for name in sorted(changed)]
+        return found.run(one, other, waiting, told)
 
 
 def _data_only(name: str) -> bool:
@@ -105,6 +109,20 @@ def _changed(one: Source, other: Source) -> set[str]:
     """The stacks whose files differ."""
     names = {name for name in {*one.files, *other.files} if name.startswith(STACKS)}
     return {Path(name).stem for name in names if one.files.get(name) != other.files.get(name)}
+
+
+def _waits(name: str, sides: Iterable[Inventory]) -> dict[str, Any]:
+    """Why a stack whose file is changed is not planned."""
+    stacks = [side.stacks[name] for side in sides if name in side.stacks]
+    if stacks and not any(kinds.is_deployed(stack) for stack in stacks):
+        return _nothing(name, stacks[-1])
+    return {"stack": name, "why": NOT_APPROVED}
+
+
+def _nothing(name: str, stack: Stack) -> dict[str, Any]:
+    """Why a stack is not planned at which OpenTofu has nothing to do."""
+    why = f"kind {stack.kind}: nothing of ours to provision, see the difference"
+    return {"stack": name, "why": why, "provisions": False}
 
 
 def _errors(root: Path, one: Source, other: Source, after: Folder, today: date) -> list[Diagnostic]:
@@ -144,8 +162,10 @@ class _Planning:
             write_tree(self.root / "modules", modules)
         return state_place.copied(self.before, self.root, self.say)
 
-    def run(self, one: Source, other: Source, changed: set[str], told: list[Diagnostic]) -> HeadPlans:
-        """Plan what can be planned, in parallel; say of the rest why it is not."""
+    def run(
+        self, one: Source, other: Source, waiting: list[dict[str, Any]], told: list[Diagnostic]
+    ) -> HeadPlans:
+        """Plan what can be planned, in parallel; say of the rest why it is not. `waiting`: what is not to be."""
         folder = project.with_ledgers(self._here(self.after))
         settings = folder.inventory.settings
         allowed = overrides.valid(folder.inventory, self.today)
@@ -153,8 +173,8 @@ class _Planning:
         ours = commands.deployed(folder, options, self.say)
         gone = commands.left_behind(folder, options, self.say)
         both = {**ours, **gone}
-        unplanned: list[dict[str, Any]] = [{"stack": name, "why": NOT_APPROVED} for name in sorted(changed)]
-        unplanned += self._nothing_to_provision(changed)
+        changed = {row["stack"] for row in waiting}
+        unplanned = [*waiting, *self._nothing_to_provision(changed)]
         names = [name for name in both if name not in changed]
         lost = {name: deploy.lost_pairs(folder, both[name], name in gone) for name in names}
 
@@ -211,11 +231,7 @@ class _Planning:
         """Stacks whose access changes, and where there is nothing for OpenTofu to do."""
         old, new = self.before.resolved().stacks, self.after.resolved().stacks
         return [
-            {
-                "stack": name,
-                "why": f"kind {stack.stack.kind}: nothing of ours to provision, see the difference",
-                "provisions": False,
-            }
+            _nothing(name, stack.stack)
             for name, stack in sorted(new.items())
             if name not in changed
             and not kinds.is_deployed(stack.stack)

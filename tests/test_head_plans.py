@@ -98,12 +98,12 @@ class Desk:
         self.given.clear()
         return head_plans.plans(self.clone, base, head, DAY, lambda _: None, stacks_approved=approved)
 
-    def looked_at(self, beside: dict[str, bytes], state: dict[str, Any]) -> Found:
+    def looked_at(self, beside: dict[str, bytes], state: dict[str, Any], head: str = "main") -> Found:
         """What is known of a stack with these files beside its state, and this state."""
         write_root(self.clone, beside)
         self.state = state
-        self.plan("main")
-        shutil.rmtree(self.clone / ".state")
+        self.plan(head)
+        shutil.rmtree(self.clone / ".state", ignore_errors=True)
         return self.found
 
     def refused(self, head: str) -> str:
@@ -142,7 +142,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     clone = tmp_path / "clone"
     clone.mkdir()
     git(clone, "init", "-q", "-b", "main")
-    commit(clone, BASE)
+    first = commit(clone, BASE)
     made = Desk(clone, tmp_path)
     monkeypatch.setattr(deploy, "plan_stack", made.look)
     monkeypatch.setattr(head_plans, "find", lambda _project: Tool(Path("/none/tofu")))
@@ -159,6 +159,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     before = {name: raw for name, raw in read_folder(clone).items() if not name.startswith(".git/")}
     yield made
     git(clone, "checkout", "-q", "main")
+    git(clone, "reset", "-q", "--hard", first)
     after = {name: raw for name, raw in read_folder(clone).items() if not name.startswith(".git/")}
     assert after == before, "nothing is written into the clone"
 
@@ -240,6 +241,81 @@ def test_what_provisions_nothing_is_said(desk: Desk) -> None:
     assert why["vendor"] == "kind app: nothing of ours to provision, see the difference"
     assert set(desk.given) == {"lab"}
     git(desk.clone, "reset", "-q", "--hard", "HEAD~1")
+
+
+def test_a_changed_stack_that_provisions_nothing_waits_for_nobody(desk: Desk) -> None:
+    found = desk.plan(desk.head({"stacks/vendor.yaml": VENDOR}))
+    (row,) = [row for row in found.unplanned if row["stack"] == "vendor"]
+    assert row["why"].startswith("kind app: nothing of ours") and row["provisions"] is False
+
+
+# ------------------------------------------------------------------------------------------------- GitHub
+
+ACCOUNT = b"""\
+version: 1
+kind: cirun
+donor: {name: Somebody}
+offers: {cpu: {via: cirun, mode: on-demand, label: cirun-cpu, cirun: {cloud: aws, instance_type: m6}}}
+"""
+LISTS = b"""\
+version: 1
+kind: github
+donor: {name: conda-forge}
+github:
+  secrets: {STAGING: {resources: [cpu]}}
+"""
+CPU = {"grants.yaml": grants("alpha", "beta").replace(b"gpu-own", b"cpu")}
+
+
+@pytest.fixture
+def lists(desk: Desk) -> Desk:
+    """The same with Cirun's lists at GitHub instead of machines."""
+    files = {"stacks/account.yaml": ACCOUNT, "stacks/lists.yaml": LISTS, "stacks/lab.yaml.absent": b""}
+    commit(desk.clone, {**files, "grants.yaml": grants("alpha").replace(b"gpu-own", b"cpu")})
+    return desk
+
+
+def begun(**learned: Any) -> dict[str, bytes]:
+    here = ".state/lists/"
+    return {f"{here}begun.json": b'{"cloud_id": "x"}', f"{here}learned.json": orjson.dumps(learned)}
+
+
+def test_github_is_not_asked_and_no_program_for_a_token(lists: Desk) -> None:
+    lists.plan(lists.head(CPU))
+    given = lists.given["lists"]
+    main = orjson.loads(given.compiled["main.tf.json"])
+    assert main["provider"] == {"github": {"base_url": "http://127.0.0.1:1/", "write_delay_ms": 1}}
+    assert given.environment["GH_PATH"] == "/dev/null/none" and is_clean(given)
+
+
+def test_repositories_have_the_numbers_that_are_known_and_others_none(lists: Desk) -> None:
+    found = lists.looked_at(begun(repository_ids={"alpha-feedstock": 7}, lists={}), {}, lists.head(CPU))
+    assert found.values["repository_ids"] == {"alpha-feedstock": 7, "beta-feedstock": -2}
+    found = lists.looked_at(begun(repository_ids={"alpha-feedstock": None}, lists={}), {}, lists.head(CPU))
+    assert found.values["repository_ids"]["alpha-feedstock"] is None, "it was not there"
+
+
+def test_a_last_apply_that_noted_no_numbers_is_said(lists: Desk) -> None:
+    write_root(lists.clone, begun())
+    found = lists.plan(lists.head(CPU))
+    shutil.rmtree(lists.clone / ".state")
+    assert {row["stack"]: row["why"] for row in found.unplanned}["lists"] == "Last apply noted no ids"
+    assert "not-learned" in {d.code for d in found.diagnostics}
+
+
+@pytest.mark.parametrize(("beside", "changed"), [
+    ({}, {"create"}),
+    (begun(repository_ids={}), set()),
+    (begun(repository_ids={}, lists={}, there={}), {"create"}),
+    ({**begun(repository_ids={}, lists={}), ".state/lists/pull.json": b'{"url": "http://x"}'}, set()),
+    ({**begun(repository_ids={}, there={}), ".state/lists/pull.json": b'{"url": "http://x"}'}, {"create"}),
+])  # fmt: skip
+def test_lists_by_pull_request_are_compared_with_what_is_known(
+    beside: dict[str, bytes], changed: set[str], lists: Desk
+) -> None:
+    """Before the first apply there are none; nothing noted: as the base has them; while a request waits: as seen."""
+    found = lists.looked_at(beside, {}, "main")
+    assert {part.action for part in found.parts} == changed
 
 
 def test_a_state_whose_key_is_elsewhere_is_said(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
