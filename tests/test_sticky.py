@@ -51,9 +51,9 @@ class Clone:
 
     def git(self, *words: str) -> str:
         who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
-        done = subprocess.run(
-            ["git", *who, *words], cwd=self.root, capture_output=True, text=True, check=True
-        )
+        env = {name: value for name, value in os.environ.items() if name != "GITHUB_TOKEN"}
+        command = ["git", *who, *words]
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def commit(self, message: str) -> str:
