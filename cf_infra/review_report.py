@@ -265,13 +265,13 @@ def _table(data: JSON, step: Step) -> list[str]:
         return [f"{len(rows):,} stacks together: {_counts(_sum(rows))}; {_how_many(rows)}.", ""]
     if step.table == "lines":
         return [
-            "#### Stacks",
+            "#### Stacks: what is done at each donor",
             "",
             *(f"- {code(row['stack'])}: {_stack_words(row, code)}" for row in rows),
             "",
         ]
     head = [
-        "#### Stacks",
+        "#### Stacks: what is done at each donor",
         "",
         "| stack | " + " | ".join(COLUMNS) + " | |",
         "|---|" + "--:|" * len(COLUMNS) + "---|",
