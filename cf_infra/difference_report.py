@@ -116,7 +116,7 @@ def _parts(data: JSON) -> Iterator[tuple[str, Sequence[Line]]]:
     yield "Grants", list(_grants(effects))
     yield "Machines", [_machine(row) for row in effects["machines"]]
     yield "Access", [_access(row) for row in effects["access"]]
-    yield "People", [line for row in _together(effects["people"], HAVE) for line in _person(row)]
+    yield "People", [line for row in together(effects["people"], HAVE) for line in _person(row)]
     yield "Lists of people", [line for row in effects["lists"] for line in _list(row)]
     yield "Credentials", [_credential(row) for row in effects["credentials"]]
     yield "Free on hosts", [host(row) for row in effects["capacity"]]
@@ -137,7 +137,7 @@ def _grants(effects: JSON) -> Iterator[Line]:
     )
     for row in effects["grants"]:
         key = row["key"]
-        below = [_field(field) for field in row["fields"]]
+        below = [field(one) for one in row["fields"]]
         below += [f"{sign} {_said(e)}" for side, sign in (("before", "-"), ("after", "+")) for e in row[side]]
         found = Counter(how for how in map(_machine_how, machines.get(key, ())) if how in HOW)
         below += (
@@ -159,7 +159,8 @@ def _by_grant(rows: Iterable[JSON], keys: Any) -> dict[str, list[JSON]]:
     return found
 
 
-def _field(row: JSON) -> str:
+def field(row: JSON) -> str:
+    """What became of one field of an entry or a stack file."""
     return f"{row['field']}: {_value(row['before'])} -> {_value(row['after'])}"
 
 
@@ -200,13 +201,13 @@ def _months(rows: Iterable[JSON]) -> Iterator[str]:
 
 
 def _whom(rows: Iterable[JSON], key: str, how: str) -> Iterator[str]:
-    names = list(map(who, _together([row for row in rows if key in row[how]], ())))
+    names = list(map(who, together([row for row in rows if key in row[how]], ())))
     if names:
         words = {"gains": "gain", "loses": "lose", "otherwise": "under other conditions"}[how]
         yield f"{words}: {some(names)}"
 
 
-def _together(rows: Iterable[JSON], same: Sequence[str]) -> Iterator[JSON]:
+def together(rows: Iterable[JSON], same: Sequence[str]) -> Iterator[JSON]:
     """Roles, and teams, in one row where they have the same in `same`; every other row as it is."""
     found: dict[object, list[JSON]] = {}
     for number, row in enumerate(rows):
@@ -373,7 +374,7 @@ def _day(day: str | None) -> str:
 
 
 def _stack(row: JSON) -> Line:
-    return Line(SIGNS[row["change"]], f"{row['stack']}.yaml", "", tuple(map(_field, row["fields"])))
+    return Line(SIGNS[row["change"]], f"{row['stack']}.yaml", "", tuple(map(field, row["fields"])))
 
 
 def some(names: Sequence[str]) -> str:

@@ -23,6 +23,8 @@ KINDS = (
 """Kinds of danger, the worst first; `capacity` tells what is left where less is left, and is no danger by itself."""
 TAKES = {"forget": "forget", "delete": "destroy", "replace": "replace"}
 COUNTED = {"add": "create", "change": "update", "replace": "replace", "destroy": "delete", "forget": "forget"}
+GIFTS = {"GPU": "a GPU", "machine": "machines without a GPU", "app": "an app"}
+"""What a grant gives, in words; see side.GIVEN."""
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 CURRENCY = re.compile("[A-Z]{3}")
 """What of the files may stand in the verdict."""
@@ -158,7 +160,7 @@ def _of_files(diff: JSON | None, diagnostics: Sequence[JSON]) -> Iterator[dict[s
     alive = {key for row in effects["access"] if row["after"] is not None for key in row["grants"]}
     gone = [key for key in lost if key not in alive or key in diff["grants"]["removed"]]
     yield from _danger("grants", None, ((key, "") for key in sorted(gone)))
-    losing = [row for row in effects["people"] if row["loses"]]
+    losing = difference_report.together((row for row in effects["people"] if row["loses"]), ("loses",))
     yield from _danger("people", None, ((difference_report.who(row), _some(row["loses"])) for row in losing))
     yield from _danger("budget", None, map(_line, filter(_over_budget, effects["money"])))
     full = [row for row in effects["capacity"] if _is_full(row)]
@@ -251,7 +253,7 @@ def _gifts(diff: JSON) -> Iterator[str]:
     for kind in GIVEN:
         keys = [row["key"] for row in rows if row["gives"]["after"] == kind and row["key"] in active]
         if keys:
-            yield f"gives {_repositories(keys)} {_a(kind)}{_until([ends.get(key) for key in keys])}"
+            yield f"gives {_repositories(keys)} {GIFTS[kind]}{_until([ends.get(key) for key in keys])}"
     idle = [row["key"] for row in rows if row["key"] not in active or row["gives"]["after"] not in GIVEN]
     if idle:
         yield f"adds {_number(len(idle), 'grant')} that {_verb(len(idle), 'gives', 'give')} nothing on this day"
@@ -269,10 +271,6 @@ def _active(diff: JSON, empty: str) -> set[str]:
     }
     word = "gains" if empty == "before" else "loses"
     return found | {key for row in effects["people"] for key in row[word]}
-
-
-def _a(kind: str) -> str:
-    return {"GPU": "a GPU", "machine": "machines without a GPU", "app": "an app"}[kind]
 
 
 def _until(ends: Sequence[str | None]) -> str:

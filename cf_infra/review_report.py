@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 from cf_infra import compact, difference_report, report
 from cf_infra.diagnostics import printable
+from cf_infra.difference import NEVER
 from cf_infra.report import block
-from cf_infra.review import is_missing
+from cf_infra.review import GIFTS, is_missing
 from cf_infra.terminal import WIDTH, wrapped
 
 JSON: TypeAlias = Mapping[str, Any]
@@ -67,7 +68,7 @@ STEPS = (
 
 def code(text: object) -> str:
     """A stranger's text as Markdown: in code, and not too long."""
-    return report.code(_short(text))
+    return report.code(_short(text).replace("`", "'"))
 
 
 def _short(text: object) -> str:
@@ -106,7 +107,13 @@ CUT = (
 
 def _markdown(data: JSON, step: Step) -> str:
     lines = [f"### {data['verdict']}", "", *_facts(data), ""]
-    lines += [*_danger(data, step), *_approvals(data, step), *_table(data, step), *_diagnostics(data, step)]
+    lines += [
+        *_danger(data, step),
+        *_grants(data, step),
+        *_approvals(data, step),
+        *_table(data, step),
+        *_diagnostics(data, step),
+    ]
     if step.rows != 0:
         lines += _details(data, step)
     if step.left_out:
@@ -126,7 +133,9 @@ def _looked(data: JSON, quoted: Any) -> Iterator[str]:
     diff = data["diff"]
     if diff is not None:
         yield f"{quoted(_side(diff['base']))} to {quoted(_side(diff['head']))}, on {quoted(diff['today'])}."
-    if not any(row["planned"] for row in data["stacks"]):
+    if diff is None and not data["stacks"]:
+        yield "The files have errors, so nothing was compared and nothing was planned."
+    elif not any(row["planned"] for row in data["stacks"]):
         yield "This is what the files say; nothing was planned, so what is deployed was not looked at."
     elif data["asked"]:
         yield "Planned with the clouds' answers."
@@ -194,6 +203,29 @@ def _folded(lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
+def _grants(data: JSON, step: Step) -> list[str]:
+    """Who gets or loses what, in a line each; all that comes of it stands in the details."""
+    rows = data["diff"]["effects"]["grants"] if data["diff"] is not None and step.rows != 0 else []
+    if not rows:
+        return []
+    ends = {row["grant"]: row["after"] for row in data["diff"]["effects"]["ends"]}
+    shown = _first(rows, step)
+    lines = [f"| {row['change']} | {code(row['key'])} | {code(_became(row, ends))} |" for row in shown]
+    return ["#### Grants", "", "| | grant | |", "|---|---|---|", *lines, "", *_more(rows, shown), ""]
+
+
+def _became(row: JSON, ends: Mapping[str, str]) -> str:
+    """What becomes of one grant, in words."""
+    kind = row["gives"]["after" if row["change"] == "added" else "before"]
+    if row["change"] == "added":
+        end = ends.get(row["key"])
+        until = f", until {end}" if end is not None and end != NEVER else ", without an end"
+        return f"gets {GIFTS.get(kind, 'nothing that anybody offers')}{until}"
+    if row["change"] == "removed":
+        return f"had {GIFTS.get(kind, 'nothing that anybody offers')}"
+    return "; ".join(map(difference_report.field, row["fields"])) or "entries come or go, see the details"
+
+
 def _approvals(data: JSON, step: Step) -> list[str]:
     rows = data["approvals"]
     if not rows:
@@ -205,7 +237,8 @@ def _approvals(data: JSON, step: Step) -> list[str]:
 def _approval(row: JSON, quoted: Any) -> str:
     what = row.get("what") or row.get("stack") or "everything"
     by = ", ".join(quoted(login) for login in list(row.get("by") or ())[:8])
-    text = f"{quoted(what)}: {row.get('given', 0)} of {row.get('needed', 0)}{f' by {by}' if by else ''}"
+    given = f"{row.get('given', 0)} of {row.get('needed', 0)} approvals"
+    text = f"{quoted(what)}: {given}{f', by {by}' if by else ''}"
     if row.get("missing"):
         missing = row["missing"]
         text += f", {missing} missing" if isinstance(missing, int) else f", missing {quoted(_plain(missing))}"
@@ -232,13 +265,13 @@ def _table(data: JSON, step: Step) -> list[str]:
         return [f"{len(rows):,} stacks together: {_counts(_sum(rows))}; {_how_many(rows)}.", ""]
     if step.table == "lines":
         return [
-            "#### Stacks",
+            "#### Stacks: what is done at each donor",
             "",
             *(f"- {code(row['stack'])}: {_stack_words(row, code)}" for row in rows),
             "",
         ]
     head = [
-        "#### Stacks",
+        "#### Stacks: what is done at each donor",
         "",
         "| stack | " + " | ".join(COLUMNS) + " | |",
         "|---|" + "--:|" * len(COLUMNS) + "---|",
@@ -289,7 +322,13 @@ def _diagnostics(data: JSON, step: Step) -> list[str]:
     lines: list[str] = []
     if rows:
         shown = _first(rows, step)
-        lines += ["#### From `check`", "", *(f"- {_diagnostic(d)}" for d in shown), *_more(rows, shown), ""]
+        lines += [
+            "#### What `cf-infra check` says",
+            "",
+            *(f"- {_diagnostic(d)}" for d in shown),
+            *_more(rows, shown),
+            "",
+        ]
     if data["overrides"]:
         shown = _first(data["overrides"], step)
         told = [f"- {code(text)}" for text in shown]
@@ -313,7 +352,7 @@ def _details(data: JSON, step: Step) -> list[str]:
     lines: list[str] = []
     for row in data["stacks"]:
         inside = _stack_details(row, step)
-        if inside:
+        if inside and (row["items"] or row["manual"] or row["credentials"]):
             title = f"#### What is done at {code(row['stack'])}"
             lines += [title, "", *_fold(f"{_counts(row)}", inside)]
     if data["diff"] is not None:

@@ -352,7 +352,7 @@ def named(text: str) -> set[str]:
         if token.type == "fence":
             found |= set(expanded(token.content))
         elif token.type == "inline" and token.children and token.children[0].type == "code_inline":
-            found.add([c.content for c in token.children if c.type == "code_inline"][-1].replace("`", "'"))
+            found.add([c.content for c in token.children if c.type == "code_inline"][-1])
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from feedstock_world import DAY, LISTS, ORG, STACK, TOKEN, entry
 from roots import Ran, Runner, write_root
 from test_review import is_inert
 
-from cf_infra import sticky
+from cf_infra import reviewing, sticky
+from cf_infra.diagnostics import Diagnostic, Failure
 from cf_infra.github import FOLDED
+from cf_infra.head_plans import HeadPlans
 from cf_infra.model import Settings
 from cf_infra.parse import parse
 from cf_infra.reviewing import secrets_of
@@ -48,9 +51,9 @@ class Clone:
 
     def git(self, *words: str) -> str:
         who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
-        bare = {name: value for name, value in os.environ.items() if name != "GITHUB_TOKEN"}
+        env = {name: value for name, value in os.environ.items() if name != "GITHUB_TOKEN"}
         command = ["git", *who, *words]
-        done = subprocess.run(command, cwd=self.root, env=bare, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def commit(self, message: str) -> str:
@@ -170,13 +173,13 @@ def test_the_head_that_the_caller_means_must_be_the_newest(clone: Clone) -> None
 def test_a_head_that_moves_meanwhile_gets_no_comment_about_the_old_one(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = sticky.reviewing.made
+    made = reviewing.made
 
     def moving(*given: Any) -> Any:
         clone.head("feature", MORE + entry("evil"), "feature")
         return made(*given)
 
-    monkeypatch.setattr(sticky.reviewing, "made", moving)
+    monkeypatch.setattr(reviewing, "made", moving)
     ran = clone("comment", PLACE, code=1)
     assert "error[head-moved]" in ran.err and "the run for the newer head says it" in ran.err
     assert clone.said == []
@@ -370,7 +373,7 @@ def test_a_secret_that_stands_in_the_files_is_masked_by_value(
 ) -> None:
     """What somebody pasted into a reason must not be repeated where everybody reads it."""
     secret = "pasted-by-mistake-0001"
-    monkeypatch.setattr(sticky.reviewing, "secrets_of", lambda *_given: [secret])
+    monkeypatch.setattr(reviewing, "secrets_of", lambda *_given: [secret])
     clone.head("feature", MORE.replace("CUDA tests", secret), "feature")
     clone("comment", PLACE)
     assert secret not in clone.said[0] and "(secret)" in clone.said[0]
@@ -382,3 +385,60 @@ def test_the_secrets_that_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DONOR_KEY", "the-key")
     key = parse({"stacks/a.yaml": DONOR}).inventory.stacks
     assert secrets_of(Settings(), key.values(), "another") == ["another", "the-key", "the-token"]
+
+
+# ------------------------------------------------------------------------------------------- with the head's plans
+
+
+def planned(*diagnostics: Diagnostic) -> HeadPlans:
+    items = [{"address": 'a.b["x"]', "action": "delete", "what": "server x", "grants": []}]
+    row = {"stack": "lab", "items": items, "review_digest": "ab", "hashes": [["a", "delete", "h"]]}
+    nobody: dict[str, str | None] = {"name": "", "commit": None}
+    waits = [{"stack": "other", "why": "its file is changed"}]
+    return HeadPlans(nobody, nobody, [row], waits, list(diagnostics), ["lab: uses the override of 3"])
+
+
+def test_plans_of_the_head_are_a_part_of_it(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    fault = Diagnostic("tofu-warning", detail="lab: it is old")
+
+    def plans(*given: Any, **more: Any) -> HeadPlans:
+        asked.append((*given[1:4], more["stacks_approved"], more["clouds"]))
+        return planned(fault)
+
+    monkeypatch.setattr(reviewing.head_plans, "plans", plans)
+    ran = clone("comment", PLACE, "--plan", "--stacks-approved", "--cloud", "lab=sandbox")
+    (text,) = clone.said
+    assert "DESTROYS 1 thing" in text and "1 stack NOT PLANNED" in text and "its file is changed" in text
+    assert "no cloud was asked" in text and "uses the override of 3" in text and "it is old" in text
+    head = clone.there.branches["feature"]
+    assert asked == [(clone.main, head, date.fromisoformat(DAY), True, {"lab": "sandbox"})]
+    assert "DESTROYS 1 thing" in ran.out
+
+
+def test_a_record_of_what_was_reviewed_goes_into_the_comment(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviewing.head_plans, "plans", lambda *_given, **_more: planned())
+    options = reviewing.Options(clone.root, date.fromisoformat(DAY), plan=True)
+    seen: list[Any] = []
+
+    def record(pull: Any, reviewed: reviewing.Reviewed) -> str:
+        seen.append((pull.number, reviewed.hashes))
+        return "<!-- cf-infra record x -->"
+
+    place = sticky.Place(ORG, NAME)
+    sticky.comment(sticky.Options(options, place), 1, lambda _text: None, record)
+    (text,) = clone.said
+    assert seen == [(1, {"lab": [["a", "delete", "h"]]})]
+    assert text.endswith(" -->\n<!-- cf-infra record x -->\n")
+
+
+def test_a_head_that_cannot_be_planned_says_why(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def plans(*_given: Any, **_more: Any) -> HeadPlans:
+        raise Failure(Diagnostic("no-key", detail="The key is not here."))
+
+    monkeypatch.setattr(reviewing.head_plans, "plans", plans)
+    clone("comment", PLACE, "--plan")
+    (text,) = clone.said
+    assert "no-key: The key is not here." in text and "Cannot be applied" in text
