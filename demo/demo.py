@@ -1,8 +1,8 @@
 """`make demo`: the main job of the project, whole, on the OpenStack of sandbox/: see what each step prints.
 
 Runs the same commands that a person would type, and asks OpenStack itself in between. Its parts: turning.py about
-logins; access.py the way from a request, and review.py that of a pull request, both without servers. Everything stays on this
-machine; a second run starts from where the first one ended.
+logins; access.py the way from a request, and review.py that of a pull request, both without servers. Everything
+stays on this machine; a second run starts from where the first one ended.
 """
 
 from __future__ import annotations

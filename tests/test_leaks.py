@@ -348,6 +348,7 @@ DRIVEN: dict[str, list[str]] = {
     "activate": ["activate numpy --dry-run", "activate numpy", "activate numpy --new-token"],
     "deactivate": ["deactivate numpy"],
     "audit": ["audit", "audit --only github --only cirun", "audit --only openstack"],
+    "drift": ["drift", "drift lists", "drift lab --cloud lab=sandbox"],
     "intake": ["intake 1 --dry-run", "intake 1", "intake conda-forge/cf-infra#9", "intake --waiting"],
     "renewals": ["renewals --dry-run", "renewals"],
     "daily": ["daily --dry-run", "daily"],
