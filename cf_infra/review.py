@@ -48,7 +48,7 @@ def review(
     `diff`: what `cf-infra diff` prints, without its diagnostics; None where faults keep the two sides from being
     compared. `plans`: rows of what `cf-infra plan` prints; `unplanned`: `{stack, why}`, and
     `provisions: False` where a plan could tell nothing. `asked`: was any cloud asked?
-    `approvals`: rows `{what | stack, needed, given, missing, by, why}`; None: no rule was looked at.
+    `approvals`: rows of approvals.py; None: no rule was looked at.
     """
     stacks = [*map(_planned, plans), *map(_not_planned, unplanned)]
     stacks.sort(key=lambda row: str(row["stack"]))
@@ -359,7 +359,7 @@ def _money(diff: JSON | None) -> str:
         more = [f"+0.00 {' and '.join(known)}"] if known else []
     told = f"{' and '.join(more)} a month" if more else "costs are not known"
     unknown = len(diff["effects"]["unknown_prices"])
-    return told + (f" and {_number(unknown, 'unknown price')}" if unknown else "")
+    return told + (f" and {_number(unknown, 'unknown price')}" if unknown and more else "")
 
 
 def _warnings(value: JSON) -> Iterator[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from cf_infra import compact, difference_report, report
-from cf_infra.diagnostics import printable
+from cf_infra.diagnostics import MOST_NAMED, printable
 from cf_infra.difference import NEVER
 from cf_infra.report import block
 from cf_infra.review import GIFTS, is_missing
@@ -235,18 +235,11 @@ def _approvals(data: JSON, step: Step) -> list[str]:
 
 
 def _approval(row: JSON, quoted: Any) -> str:
-    what = row.get("what") or row.get("stack") or "everything"
-    by = ", ".join(quoted(login) for login in list(row.get("by") or ())[:8])
-    given = f"{row.get('given', 0)} of {row.get('needed', 0)} approvals"
-    text = f"{quoted(what)}: {given}{f', by {by}' if by else ''}"
-    if row.get("missing"):
-        missing = row["missing"]
-        text += f", {missing} missing" if isinstance(missing, int) else f", missing {quoted(_plain(missing))}"
-    return text + (f" ({quoted(row['why'])})" if row.get("why") else "")
-
-
-def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    """What must be approved, who did, and what is missing; see approvals.py."""
+    names = list(row["approvers"])[:MOST_NAMED]
+    who = f", by {', '.join(map(quoted, names))}" if names else ""
+    given = f"{row['given']} of {row['needed']} approvals{who}" if row["needed"] else "held back"
+    return f"{quoted(row['what'])}: {given}" + (f"; {quoted(row['why'])}" if row["why"] else "")
 
 
 def _first(rows: Sequence[Any], step: Step) -> Sequence[Any]:

@@ -79,7 +79,8 @@ def full() -> dict[str, Any]:
             fault("bad-value", file="grants.yaml", line=3, hint="mend it", detail="no"), fault("not-from-head")
         ],
         overrides=["lab: uses the override of 3"],
-        approvals=[{"what": "lab", "needed": 2, "given": 1, "missing": ["bob"], "by": ["alice"], "why": "GPU"}],
+        approvals=[{"what": "GPUs of lab", "stack": "lab", "needed": 2, "given": 1, "approvers": ["alice"],
+                    "missing": 1, "by": ["alice", "bob"], "why": "still needs 1 of alice, bob"}],
         pull={"repository": "conda-forge/x", "number": 3},
     )  # fmt: skip
 

@@ -109,9 +109,7 @@ def clone(
 
 
 DONOR = STACK + b"credentials: {hook: {kind: secret, deliver: [file], source: env DONOR_KEY}}\n"
-VERDICT = (
-    "Gives 1 feedstock machines without a GPU until 2027-01-01, takes away no machine, costs are not known"
-)
+VERDICT = "Gives 1 feedstock a GPU until 2027-01-01, takes away no machine, costs are not known"
 
 
 def test_a_pull_request_gets_its_comment_in_one_go(clone: Clone) -> None:
@@ -251,7 +249,7 @@ def test_the_try_to_merge_is_used_where_the_clone_has_it(clone: Clone) -> None:
     clone.issue.pull.merge_sha = merged
     clone("comment", PLACE)
     (text,) = clone.said
-    assert f"`{merged} ({merged[:12]})`" in text and "Gives 1 feedstock" in text
+    assert f"`{merged[:12]}`" in text and "Gives 1 feedstock" in text
     assert f"<!-- cf-infra head {head} -->" in text
 
 
@@ -350,9 +348,7 @@ def test_either_a_pull_request_or_all_that_wait(clone: Clone) -> None:
 
 def test_review_in_three_forms(clone: Clone) -> None:
     text = clone("review", "main", "feature").out
-    assert text.startswith("Gives 1 feedstock machines") and all(
-        len(line) <= 80 for line in text.splitlines()
-    )
+    assert text.startswith("Gives 1 feedstock a GPU") and all(len(line) <= 80 for line in text.splitlines())
     markdown = clone("review", "main", "feature", "--format", "markdown").out
     assert markdown.startswith(f"### {VERDICT}")
     found: Any = clone("review", "main", "feature", "--format", "json").json()
@@ -423,12 +419,16 @@ def test_a_record_of_what_was_reviewed_goes_into_the_comment(
     options = reviewing.Options(clone.root, date.fromisoformat(DAY), plan=True)
     seen: list[Any] = []
 
-    def record(pull: Any, reviewed: reviewing.Reviewed) -> str:
-        seen.append((pull.number, reviewed.hashes))
-        return "<!-- cf-infra record x -->"
+    class Beside:
+        def approvals(self, *_given: Any) -> None:
+            return None
+
+        def record(self, _place: str, pull: Any, _sides: Any, reviewed: reviewing.Reviewed) -> str:
+            seen.append((pull.number, reviewed.hashes))
+            return "<!-- cf-infra record x -->"
 
     place = sticky.Place(ORG, NAME)
-    sticky.comment(sticky.Options(options, place), 1, lambda _text: None, record)
+    sticky.comment(sticky.Options(options, place), 1, lambda _text: None, Beside())
     (text,) = clone.said
     assert seen == [(1, {"lab": [["a", "delete", "h"]]})]
     assert text.endswith(" -->\n<!-- cf-infra record x -->\n")
