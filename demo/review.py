@@ -103,6 +103,7 @@ def meddled(world: World) -> None:
     assert cirun is not None
     text = access_list(world).replace("cupy-feedstock", "mallory-feedstock")
     world.github.state.commit(cirun, {".access.yml": text.encode()}, "By hand")
+    show(world, "drift", code=0)
     show(world, "plan", lines=6)
     show(world, "apply", "--reviewed", code=1)
     expect("mallory" in access_list(world), "nothing was written over before a person decides")

@@ -18,7 +18,7 @@ ORG = "conda-forge"
 TOKEN = "ghp_ThisIsNoTokenButItLooksLikeOne0001"
 PROVIDER = "integrations/github"
 pytestmark = pytest.mark.sandbox  # no OpenStack, but some twenty runs of OpenTofu
-SEALED = base64.b64encode(b"s" * 64).decode()
+SEALED = base64.b64encode(bytes(range(64))).decode()
 
 
 @pytest.fixture
