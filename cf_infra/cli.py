@@ -36,12 +36,11 @@ from cf_infra.cli_options import (
 from cf_infra.cli_options import day_of as _day
 from cf_infra.cli_owners import codeowners
 from cf_infra.cli_reviewed import Accept, OwnRepository, Reviewed, ReviewFiles, Since, asked_of
-from cf_infra.console import Console, Format, today_utc
+from cf_infra.cli_sandbox import sandbox_app
+from cf_infra.cli_state import state_app
+from cf_infra.console import DIFFERENCES, INTERRUPTED, USAGE, Console, Format, today_utc
 from cf_infra.diagnostics import Diagnostic, Failure
 
-DIFFERENCES = 2
-USAGE = 64
-INTERRUPTED = 130
 INTERRUPTED_HERE = Diagnostic(
     "interrupted",
     detail="State is safe: what was begun is written down.",
@@ -61,9 +60,9 @@ app = typer.Typer(
 export_app = typer.Typer(no_args_is_help=True, help="Print lists for other programs.")
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
-sandbox_app = typer.Typer(no_args_is_help=True, help="A real OpenStack on this machine, to try everything.")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(grant_app, name="grant")
+app.add_typer(state_app, name="state")
 
 
 @app.command()
@@ -359,134 +358,6 @@ export_app.command("issue-form")(cli_service.issue_form)
 app.command("review")(cli_review.review)
 app.command("comment")(cli_review.comment)
 
-state_app = typer.Typer(
-    no_args_is_help=True, help="Where states lie, and the key that they are encrypted with."
-)
-app.add_typer(state_app, name="state")
-
-
-@state_app.command("move")
-def state_move(
-    root: Root = Path(),
-    form: Form = Format.TEXT,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
-) -> None:
-    """Bring the states of this machine into the bucket that settings.yaml names. Writes over nothing.
-
-    \b
-    Example:
-      cf-infra state move
-    """
-    from cf_infra import state_place
-
-    console = Console(form, quiet, no_color)
-    moved = state_place.move(sound(console, root, today_utc()), console.progress)
-    told = "".join(f"{name}: moved; the old file is kept as terraform.tfstate.moved\n" for name in moved)
-    console.result({"moved": moved}, told.rstrip() or "There was none to move.")
-    console.finish()
-
-
-@state_app.command("rekey")
-def state_rekey(
-    stacks: Stacks = None,
-    root: Root = Path(),
-    form: Form = Format.TEXT,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
-) -> None:
-    """Encrypt states again, under the current key. The key before it is named under `state.previous`.
-
-    What was killed half-way is simply run again.
-
-    \b
-    Examples:
-      cf-infra state rekey
-      cf-infra state rekey quansight-v100
-    """
-    from cf_infra import rekeying
-
-    console = Console(form, quiet, no_color)
-    done = rekeying.rekey(sound(console, root, today_utc()), stacks or (), console.progress)
-    console.diagnostics(done.diagnostics)
-    rows = [{"stack": name, "state": outcome} for name, outcome in done.stacks.items()]
-    console.result({"stacks": rows, "left": done.left}, rekeying.text(done))
-    if done.interrupted:
-        again = Diagnostic("interrupted", detail="Each state is under one key.", hint="cf-infra state rekey")
-        console.diagnostics([again])
-        console.finish(code=INTERRUPTED)
-    console.finish()
-
-
-@state_app.command("seal")
-def state_seal(
-    root: Root = Path(),
-    form: Form = Format.TEXT,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
-) -> None:
-    """Encrypt the state's key for all of `state.recovery` in settings.yaml, beside the states.
-
-    \b
-    Example:
-      cf-infra state seal
-    """
-    from cf_infra import sealing
-
-    console = Console(form, quiet, no_color)
-    done = sealing.seal(sound(console, root, today_utc()), console.progress)
-    told = "sealed" if done.fresh else "was sealed already"
-    console.result(
-        {"sealed_for": done.names, "fresh": done.fresh},
-        f"The key {told}; each of these can recover it alone: {', '.join(done.names)}",
-    )
-    console.finish()
-
-
-@state_app.command("recover")
-def state_recover(
-    identity: Annotated[
-        Path,
-        typer.Option("--identity", "-i", metavar="FILE", help="A private key of age; - reads it from stdin."),
-    ],
-    to: Annotated[
-        Path | None,
-        typer.Option("--to", metavar="FILE", help="Where to write the key (default: settings.yaml)."),
-    ] = None,
-    root: Root = Path(),
-    form: Form = Format.TEXT,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
-) -> None:
-    """Open the sealed key of the state on a new machine, and write it to its file. It is never shown.
-
-    \b
-    Examples:
-      cf-infra state recover --identity recovery.key
-      age -d recovery.key.age | cf-infra state recover --identity -
-    """
-    from cf_infra import sealing
-
-    console = Console(form, quiet, no_color)
-    folder = sound(console, root, today_utc())
-    done = sealing.recover(folder, _identity(identity), to, console.progress)
-    told = [f"{path}: {'written' if path in done.written else 'has it already'}" for path in done.files]
-    files = [{"file": str(path), "written": path in done.written} for path in done.files]
-    console.result({"files": files}, "\n".join([*told, *([done.previous] if done.previous else [])]))
-    console.finish()
-
-
-def _identity(file: Path) -> bytes:
-    from cf_infra.files import read_regular
-
-    if str(file) == "-":
-        return sys.stdin.buffer.read(1 << 16)
-    try:
-        return read_regular(file, 1 << 16, str(file))
-    except FileNotFoundError:
-        hint = "give the private key that belongs to one of `state.recovery` in settings.yaml"
-        raise Failure(Diagnostic("not-found", file=str(file), detail="It is not there.", hint=hint)) from None
-
 
 @export_app.command("access")
 def export_access(
@@ -512,123 +383,6 @@ def export_access(
 
 
 export_app.command("codeowners")(codeowners)
-
-
-@sandbox_app.command("up")
-def sandbox_up(
-    stacks: Annotated[
-        list[str] | None, typer.Argument(metavar="STACK...", help="Whose hosts it has (default: all).")
-    ] = None,
-    root: Root = Path(),
-    form: Form = Format.TEXT,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
-) -> None:
-    """Start the sandbox. Its hosts are those of the stack files.
-
-    It is ready when a server could be scheduled.
-
-    Settings: CF_INFRA_SANDBOX_PORT (first of five ports, default 15000), CF_INFRA_SANDBOX_DIR.
-
-    \b
-    Examples:
-      cf-infra sandbox up
-      cf-infra sandbox up quansight-v100 && cf-infra plan --cloud quansight-v100=sandbox
-    """
-    from cf_infra import lab, project
-
-    console = Console(form, quiet, no_color)
-    folder = sound(console, root, today_utc())
-    chosen = project.chosen(folder.inventory.stacks, stacks)
-    endpoints = lab.up(root, chosen, console.progress)
-    console.result({"auth_url": endpoints.auth_url}, f"The sandbox runs: {endpoints.auth_url}")
-    console.finish()
-
-
-@sandbox_app.command("down")
-def sandbox_down(
-    root: Root = Path(), form: Form = Format.TEXT, quiet: Quiet = False, no_color: NoColor = False
-) -> None:
-    """Stop the sandbox, and nothing else. What is in it is there again after `up`.
-
-    \b
-    Example:
-      cf-infra sandbox down
-    """
-    from cf_infra import lab
-
-    console = Console(form, quiet, no_color)
-    lab.down(root, console.progress)
-    console.finish()
-
-
-@sandbox_app.command("reset")
-def sandbox_reset(
-    root: Root = Path(), form: Form = Format.TEXT, quiet: Quiet = False, no_color: NoColor = False
-) -> None:
-    """Empty the sandbox and start it again.
-
-    \b
-    Example:
-      cf-infra sandbox reset
-    """
-    from cf_infra import lab
-
-    console = Console(form, quiet, no_color)
-    lab.reset(root, console.progress)
-    console.finish()
-
-
-@sandbox_app.command("job")
-def sandbox_job(
-    feedstock: Annotated[str, typer.Argument(metavar="FEEDSTOCK", help="Without -feedstock.")],
-    resource: Annotated[str, typer.Argument(metavar="RESOURCE", help="A runner class or a label.")],
-    root: Root = Path(),
-    form: Form = Format.TEXT,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
-) -> None:
-    """Run one job as Cirun would.
-
-    Reads the delivered access list, boots the machine with the delivered login, deletes it.
-
-    \b
-    Example:
-      cf-infra sandbox job libmagma cirun-openstack-gpu-large
-    """
-    from dataclasses import asdict
-
-    from cf_infra import job, lab
-
-    console = Console(form, quiet, no_color)
-    folder = sound(console, root, today_utc())
-    done = job.run(root, folder.inventory.stacks, feedstock, resource, lab.state_dir(root), console.progress)
-    console.result(
-        {"job": asdict(done)},
-        f"{done.repository} ran on {done.server} ({done.host}): {len(done.gpus)} GPU, {done.flavor}",
-    )
-    console.finish()
-
-
-@sandbox_app.command("env")
-def sandbox_env(
-    root: Root = Path(), form: Form = Format.TEXT, quiet: Quiet = False, no_color: NoColor = False
-) -> None:
-    """Print what OpenStack's own clients need to find it.
-
-    \b
-    Example:
-      eval "$(cf-infra sandbox env)" && openstack server list
-    """
-    import shlex
-
-    from cf_infra import lab
-
-    console = Console(form, quiet, no_color)
-    found = lab.environment(root)
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in found.items()]
-    console.result({"environment": found}, "\n".join(lines))
-    console.finish()
 
 
 @app.command()

@@ -8,9 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cf_infra.cli_options import Clouds, Detailed, Form, NoColor, Quiet, Root, Today, day_of
-from cf_infra.console import Console, Format
-
-DIFFERENCES = 2
+from cf_infra.console import DIFFERENCES, Console, Format
 
 
 def diff(

@@ -13,6 +13,11 @@ from typing import Any
 
 from cf_infra.diagnostics import Diagnostic, has_errors, in_order, render
 
+DIFFERENCES = 2
+USAGE = 64
+INTERRUPTED = 130
+"""Exit codes beside 0 and 1: docs/commands.md."""
+
 
 class Format(StrEnum):
     """How results are written."""

@@ -30,7 +30,7 @@ from roots import PROJECT, Ran, Runner, write_root
 from test_activation import command
 from test_cli import COMMANDS
 
-from cf_infra import cli, keys, project
+from cf_infra import console, keys, project
 from tests.cirun_standin import CirunStandin, CirunState
 from tests.github import Standin, State
 from tests.github.call import Answer
@@ -644,5 +644,5 @@ def test_a_command_that_is_interrupted_lets_no_secret_out(
         raise KeyboardInterrupt(TOKEN)
 
     monkeypatch.setattr(project, "read", stop)
-    assert bench("plan").code == cli.INTERRUPTED
+    assert bench("plan").code == console.INTERRUPTED
     bench.is_tight()
