@@ -19,7 +19,7 @@ WORDS = {
     "create": "is not there any more",
     "update": "was changed",
     "replace": "was changed, and must be made anew",
-    "delete": "is there again",
+    "delete": "was put there by somebody else",
 }
 """What happened at the cloud, by what an apply would do about it."""
 SIGNS = {"create": "-", "update": "~", "replace": "~", "delete": "+"}
