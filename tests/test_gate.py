@@ -32,7 +32,7 @@ from tests.leaks import WATCH
 ORG, NAME = "conda-forge", "ci-access"
 PLACE = f"{ORG}/{NAME}"
 TOKEN = "ghp_NotARealTokenOfTheGatesOwnTests00001"
-KEY = "5a" * 32
+KEY = "5a17c3e9d2048bf6" * 4
 DAY = date(2026, 6, 1)
 BASE = {
     k: v for k, v in read_folder(Path(__file__).parent / "errors" / "_base").items() if k != "grants.yaml"
@@ -397,9 +397,9 @@ def test_a_record_by_another_key_is_refused(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     own = tmp_path / "own.key"
-    own.write_text("77" * 32)
+    own.write_text("7741d8a2930b5fce" * 4)
     own.chmod(0o600)
-    WATCH.knows("another master key of the gate's tests", "77" * 32, KEY_KIND)
+    WATCH.knows("another master key of the gate's tests", "7741d8a2930b5fce" * 4, KEY_KIND)
     before = str(tmp_path / "state.key")
     monkeypatch.setenv("CF_INFRA_KEY_FILE", str(own))
     world.pull(grants(OLD, ONE), {"lab": [ROW_ONE]})

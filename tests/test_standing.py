@@ -13,7 +13,7 @@ from cf_infra.console import today_utc
 from tests.leaks import KEY, WATCH
 
 __all__ = ["clone"]
-DIGITS = "6b" * 32
+DIGITS = "6b92f0d4187ea35c" * 4
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.github.state import Commit, Pull
 from tests.leaks import WATCH
 
 pytestmark = pytest.mark.sandbox
-KEY = "5e" * 32
+KEY = "5e1d9b0347c2a6f8" * 4
 BOT, PEOPLE = "ghs_TheTokenOfAJobAtGithub0001", "ghp_TheTokenOfTheOperators0001"
 ACCOUNT = b"""\
 version: 1
