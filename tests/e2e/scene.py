@@ -231,7 +231,7 @@ class Scene:
     def command(self, arguments: Iterable[str]) -> list[str]:
         """A command line; --root and --today are added where the command takes them."""
         words = list(arguments)
-        if words[0] in ("audit", "check", "plan", "destroy", "status") and "--today" not in words:
+        if words[0] in ("audit", "check", "drift", "plan", "destroy", "status") and "--today" not in words:
             words += ["--today", self.today]
         return [sys.executable, "-m", "cf_infra", *words, "--root", str(self.root)]
 
