@@ -83,6 +83,7 @@ def test_records_in_the_state_are_no_drift() -> None:
 def test_what_a_cloud_says_is_inert_in_markdown() -> None:
     hostile = Item(SERVER.format(TWO), "create", "server `</details>` @all [x](y) #1 |", (TWO,))
     text = drift.markdown("lab", [hostile.as_json()])
+    assert drift.markdown("lab", []) == "### `lab`: nothing was changed behind our back\n"
     inside = text.split("`")[1::2]
     assert "@all" not in "".join(text.split("`")[::2]) and any("</details>" in part for part in inside)
 
