@@ -267,7 +267,7 @@ class AtOpenstack:
             Diagnostic(
                 "server-fault",
                 detail=f"Server of `{s.grant}` ({s.id}): {s.fault or 'Nova gives no reason'}",
-                hint=f"mend the reason, then make a new plan:\ncf-infra plan {self.stack.name}",
+                hint=f"{_way_out(s.fault or '')}, then make a new plan:\ncf-infra plan {self.stack.name}",
             )
             for s in marked
             if s.status == "ERROR"
@@ -340,6 +340,13 @@ class AtOpenstack:
 def is_theirs(image: Image) -> bool:
     """Is it one that the cloud has by itself?"""
     return image.file is None and image.url is None
+
+
+def _way_out(fault: str) -> str:
+    """What to do about a server that did not start."""
+    if "No valid host" in fault:
+        return "see whether there is room; what the same run freed may have come too late for it"
+    return "mend the reason"
 
 
 def _notes(servers: orphans.Orphans, astray: list[strays.Stray]) -> list[str]:

@@ -270,7 +270,7 @@ def receipts_of_what_left(scene: Scene) -> set[str]:
         f"{KEPT}-feedstock/gpu-own/2": "create",
     }
     assert actions(row) == actions(row, "openstack_compute_instance_v2"), "no other kind of thing moves"
-    applied = scene.apply()
+    applied = scene.apply_into_freed_room()
     (receipt,) = (r for r in applied.stack(LIFE)["receipts"] if r["grant"] == f"{GOES}-feedstock/gpu-own")
     assert set(receipt) == {"grant", "gone_from", "manual"} and receipt["manual"] == []
     assert all(
@@ -300,7 +300,7 @@ def renamed_and_counted_up(scene: Scene) -> None:
         f"{LONG}-feedstock/gpu-own": "delete",
         f"{RENAMED}-feedstock/gpu-own": "create",
     }
-    scene.apply()
+    scene.apply_into_freed_room()
     after = scene.ids(LIFE)
     assert after.items() >= {k: v for k, v in before.items() if not k.startswith(LONG)}.items()
     assert set(after) - set(before) == {f"{RENAMED}-feedstock/gpu-own"}
