@@ -29,6 +29,8 @@ from tests.github.state import Comment, Commit, Issue, Pull
 from tests.leaks import KEY as KEY_KIND
 from tests.leaks import WATCH
 
+pytestmark = pytest.mark.programs
+
 ORG, NAME = "conda-forge", "ci-access"
 PLACE = f"{ORG}/{NAME}"
 TOKEN = "ghp_NotARealTokenOfTheGatesOwnTests00001"

@@ -26,6 +26,8 @@ from cf_infra.head_plans import HeadPlans
 from cf_infra.surroundings import Found
 from cf_infra.tofu import Tool
 
+pytestmark = pytest.mark.programs
+
 DAY = date(2026, 6, 1)
 SEEN = "SEEN-4c1d"
 """Stands in every file of a head that must not be used: it must turn up nowhere."""

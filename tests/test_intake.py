@@ -16,6 +16,8 @@ from cf_infra.cli_options import day_of
 from cf_infra.github_issues import Desk
 from tests.github.state import Pull
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture
 def world(

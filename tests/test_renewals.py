@@ -19,6 +19,8 @@ from cf_infra.github_issues import Desk
 from cf_infra.renewals import Asked, Do
 from tests.github.state import Issue, Repository
 
+pytestmark = pytest.mark.programs
+
 TODAY = date.fromisoformat(DAY)
 SOON = "2026-06-20"
 

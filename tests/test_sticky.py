@@ -24,6 +24,8 @@ from cf_infra.reviewing import secrets_of
 from tests.github import Standin, State
 from tests.github.state import Comment, Issue, Pull, Repository
 
+pytestmark = pytest.mark.programs
+
 NAME = "access"
 PLACE = f"{ORG}/{NAME}#1"
 BASE = "version: 1\ngrants:\n" + entry()

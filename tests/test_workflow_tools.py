@@ -18,6 +18,8 @@ from tests.github.state import Pull
 from tools import comment, fetch, job, job_files, parts
 from tools.talk import SetupError
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).resolve().parents[1]
 TOKEN = "token-for-the-comments"
 SHA = "1" * 40
